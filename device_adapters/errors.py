@@ -1,0 +1,67 @@
+"""Every error that `device_adapters` raises; the root is `DeviceAdapterError`."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class DeviceAdapterError(Exception):
+    """Root of the tree."""
+
+
+class InvalidNameError(DeviceAdapterError):
+    """A device's or wearer's name that would break an MQTT topic."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(
+            f"name {name!r} {reason}; use 1 to 64 printable characters without '/', '+' and '#'"
+        )
+
+
+class InvalidStreamError(DeviceAdapterError):
+    """A `StreamInfo` that contradicts itself."""
+
+    def __init__(self, device: str, reason: str) -> None:
+        self.device = device
+        self.reason = reason
+        super().__init__(f"stream of {device!r}: {reason}")
+
+
+class InvalidBatchError(DeviceAdapterError):
+    """A `SampleBatch` whose arrays do not fit together."""
+
+    def __init__(self, device: str, reason: str) -> None:
+        self.device = device
+        self.reason = reason
+        super().__init__(f"batch of {device!r}: {reason}")
+
+
+class UnknownAdapterError(DeviceAdapterError):
+    """No installed adapter has this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = tuple(sorted(known))
+        super().__init__(f"no adapter {name!r}; installed are {', '.join(self.known)}")
+
+
+class SessionError(DeviceAdapterError):
+    """A session file that can't be opened, read or written."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"session {path}: {reason}")
+
+
+class UnknownDeviceError(DeviceAdapterError):
+    """A device that a session does not hold."""
+
+    def __init__(self, device: str, source: str, known: Iterable[str]) -> None:
+        self.device = device
+        self.source = source
+        self.known = tuple(sorted(known))
+        super().__init__(
+            f"no device {device!r} in {source}; it holds {', '.join(self.known) or 'none'}"
+        )

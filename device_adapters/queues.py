@@ -1,0 +1,79 @@
+"""A bounded queue that drops its oldest entry rather than make its producer wait."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatistics:
+    """Entries waiting, of at most `capacity`, and the weight of what was dropped."""
+
+    used: int
+    capacity: int
+    dropped: int
+
+
+class DropOldestQueue(Generic[T]):
+    """One consumer's queue; when full, the oldest entry goes and its weight is counted.
+
+    Args:
+        capacity: how many entries may wait.
+        weight: what a dropped entry counts for, such as its samples; 1 each by default.
+    """
+
+    def __init__(self, capacity: int, weight: Callable[[T], int] = lambda _: 1) -> None:
+        self._entries: deque[T] = deque()
+        self._capacity = capacity
+        self._weight = weight
+        self._dropped = 0
+        self._filled = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    def put(self, entry: T) -> None:
+        """Add an entry; drops the oldest if the queue is full."""
+        if len(self._entries) == self._capacity:
+            self._dropped += self._weight(self._entries.popleft())
+        self._entries.append(entry)
+        self._update()
+
+    async def room(self) -> None:
+        """Wait until an entry can be put without dropping another."""
+        await self._has_room.wait()
+
+    async def first(self) -> T:
+        """Wait for the oldest entry and return it without taking it out."""
+        await self._filled.wait()
+        return self._entries[0]
+
+    async def get(self) -> T:
+        """Wait for the oldest entry and take it out."""
+        await self._filled.wait()
+        entry = self._entries.popleft()
+        self._update()
+        return entry
+
+    def discard(self, entry: T) -> None:
+        """Take out the oldest entry if it still is `entry`, which `first` returned."""
+        if self._entries and self._entries[0] is entry:
+            self._entries.popleft()
+            self._update()
+
+    def statistics(self) -> QueueStatistics:
+        """Return what waits and what was dropped so far."""
+        return QueueStatistics(len(self._entries), self._capacity, self._dropped)
+
+    def _update(self) -> None:
+        for event, holds in (
+            (self._filled, bool(self._entries)),
+            (self._has_room, len(self._entries) < self._capacity),
+        ):
+            if holds:
+                event.set()
+            else:
+                event.clear()

@@ -1,0 +1,147 @@
+"""An adapter without a device: a recorded session, at any speed, cut into batches of any size."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from device_adapters.adapter import AdapterOptions, AdapterStatistics, DeviceAdapter
+from device_adapters.errors import UnknownDeviceError
+from device_adapters.pacing import Pacer
+from device_adapters.samples import SampleBatch, StreamInfo
+from device_adapters.session_file import SessionEvent, SessionReader
+
+READ_AHEAD_EVENTS = 256
+"""Events read from the file in one go, off the event loop."""
+
+_log = logging.getLogger(__name__)
+
+
+class ReplayOptions(AdapterOptions):
+    """Which session to replay, and how.
+
+    Attributes:
+        file: the session file.
+        speed: a multiple of real time, or `max`.
+        device: only this device of the session; all by default.
+        batch: cut the samples into batches of this many; as recorded by default.
+    """
+
+    file: Path
+    speed: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["max"] = 1.0
+    device: str | None = None
+    batch: int | None = Field(default=None, ge=1)
+
+
+class ReplayAdapter(DeviceAdapter):
+    """Yields a session's batches at the pace of their own times.
+
+    Raises (while iterating):
+        SessionError: the file can't be read or never was a session.
+        UnknownDeviceError: the session does not hold the device asked for.
+    """
+
+    Options = ReplayOptions
+
+    def __init__(self, options: ReplayOptions) -> None:
+        self._options = options
+        self._streams: dict[str, StreamInfo] = {}
+        self._cutters: dict[str, _Cutter] = {}
+        self._samples = 0
+        self._lost = 0
+        self.pacer = Pacer(None if options.speed == "max" else options.speed)
+
+    @property
+    def streams(self) -> Mapping[str, StreamInfo]:
+        return self._streams
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        pass
+
+    async def __aiter__(self) -> AsyncIterator[SampleBatch]:
+        async for batch in self._batches():
+            await self.pacer.wait_until(float(batch.times[-1]))
+            self._samples += len(batch)
+            self._lost += batch.lost
+            yield batch
+
+    def statistics(self) -> AdapterStatistics:
+        return AdapterStatistics(samples=self._samples, lost=self._lost, dropped=0)
+
+    async def _batches(self) -> AsyncIterator[SampleBatch]:
+        found: set[str] = set()
+        async for event in self._events():
+            if isinstance(event, StreamInfo):
+                found.add(event.device)
+                if self._options.device in {None, event.device}:
+                    self._streams[event.device] = event
+                    self._cutters[event.device] = _Cutter(self._options.batch)
+            elif isinstance(event, SampleBatch) and event.device in self._cutters:
+                for batch in self._cutters[event.device].push(event):
+                    yield batch
+        for cutter in self._cutters.values():
+            for batch in cutter.flush():
+                yield batch
+        if self._options.device not in {None, *found}:
+            raise UnknownDeviceError(str(self._options.device), str(self._options.file), found)
+
+    async def _events(self) -> AsyncIterator[SessionEvent]:
+        reader = SessionReader(self._options.file)
+        remaining = iter(reader)
+        while events := await asyncio.to_thread(_take, remaining):
+            for event in events:
+                yield event
+        if reader.damage is not None:
+            _log.warning("session %s is %s; replayed until there", reader.path, reader.damage)
+
+
+def _take(events: Iterator[SessionEvent]) -> list[SessionEvent]:
+    return list(islice(events, READ_AHEAD_EVENTS))
+
+
+class _Cutter:
+    """Cuts one device's batches anew, never across a place where samples were lost."""
+
+    def __init__(self, size: int | None) -> None:
+        self._size = size
+        self._pending: SampleBatch | None = None
+
+    def push(self, batch: SampleBatch) -> Iterator[SampleBatch]:
+        if self._size is None:
+            yield batch
+            return
+        if self._pending is not None and batch.lost:
+            yield from self.flush()
+        if self._pending is not None:
+            batch = _joined(self._pending, batch)
+        whole = len(batch) - len(batch) % self._size
+        for start in range(0, whole, self._size):
+            yield _part(batch, start, start + self._size)
+        self._pending = _part(batch, whole, len(batch)) if whole < len(batch) else None
+
+    def flush(self) -> Iterator[SampleBatch]:
+        if self._pending is not None:
+            yield self._pending
+            self._pending = None
+
+
+def _joined(first: SampleBatch, second: SampleBatch) -> SampleBatch:
+    return SampleBatch(
+        first.device,
+        np.concatenate([first.times, second.times]),
+        np.concatenate([first.values, second.values]),
+        first.lost,
+    )
+
+
+def _part(batch: SampleBatch, start: int, stop: int) -> SampleBatch:
+    lost = batch.lost if start == 0 else 0
+    return SampleBatch(batch.device, batch.times[start:stop], batch.values[start:stop], lost)

@@ -1,0 +1,307 @@
+"""Recorded sessions: MCAP files that hold raw batches, stream infos, annotations and labels.
+
+Every message is JSON with a schema, so that Foxglove and any MCAP tool can read a session. The
+chunks are small, so that a recorder that dies loses seconds, and a file that is cut anywhere reads
+up to its last whole chunk. Format: https://mcap.dev/spec.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+import orjson
+from mcap.exceptions import InvalidMagic, McapError
+from mcap.records import Channel, Header, Message
+from mcap.stream_reader import StreamReader
+from mcap.writer import CompressionType, Writer
+
+from device_adapters.errors import (
+    InvalidBatchError,
+    InvalidNameError,
+    InvalidStreamError,
+    SessionError,
+)
+from device_adapters.samples import SampleBatch, StreamInfo
+
+PROFILE = "share-streamer"
+CHUNK_BYTES = 16 * 1024
+"""About 5 s of one 50 Hz wearable: what a crash of the recorder may lose."""
+
+MAX_RECORD_BYTES = 64 * 1024 * 1024
+"""No record of ours comes near; a damaged length field must not reserve memory."""
+
+DAMAGED_BYTES_ERRORS = (
+    McapError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    struct.error,
+    InvalidNameError,
+    InvalidStreamError,
+    InvalidBatchError,
+)
+"""What the MCAP reader, LZ4 and JSON raise over bytes that are cut or overwritten."""
+
+SAMPLES_SCHEMA = {
+    "type": "object",
+    "title": "SampleBatch",
+    "properties": {
+        "times": {"type": "array", "items": {"type": "number"}},
+        "values": {
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": {"type": "number"}},
+        },
+        "lost": {"type": "integer"},
+    },
+}
+ANNOTATION_SCHEMA = {
+    "type": "object",
+    "title": "Annotation",
+    "properties": {
+        "label": {"type": "string"},
+        "start": {"type": "number"},
+        "end": {"type": "number"},
+    },
+}
+ACTIVITY_SCHEMA = {"type": "object", "title": "Activity"}
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What a wearer truly did from `start` until `end` (seconds since the epoch)."""
+
+    wearer: str
+    label: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class EmittedLabel:
+    """A label message as it was published, to the byte, with the end of its window."""
+
+    wearer: str
+    time: float
+    payload: bytes
+
+
+SessionEvent = StreamInfo | SampleBatch | Annotation | EmittedLabel
+
+
+class SessionWriter:
+    """Writes a session; a context manager.
+
+    Args:
+        path: the new file; an existing one is overwritten.
+
+    Raises:
+        SessionError: the file can't be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._channels: dict[str, int] = {}
+        self._schemas: dict[str, int] = {}
+        self._streams: dict[str, StreamInfo] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            # Unbuffered, so that a finished chunk outlives this process.
+            self._file: IO[bytes] = self._path.open("wb", buffering=0)
+        except OSError as error:
+            raise SessionError(self._path, f"can't be written: {error.strerror}") from error
+        self._writer = Writer(self._file, chunk_size=CHUNK_BYTES, compression=CompressionType.LZ4)
+        self._writer.start(profile=PROFILE)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._writer.finish()
+        self._file.close()
+
+    def add_stream(self, info: StreamInfo) -> None:
+        """Announce a device; needed before its first batch."""
+        self._streams[info.device] = info
+        metadata = {
+            "device": info.device,
+            "channels": orjson.dumps(info.channels).decode(),
+            "units": orjson.dumps(info.units).decode(),
+            "rate_hz": repr(info.rate_hz),
+            "adapter": info.adapter,
+            "clock": info.clock,
+            "conversion": info.conversion,
+        }
+        self._channel(f"/{info.device}/samples", SAMPLES_SCHEMA, metadata)
+
+    def add_batch(self, batch: SampleBatch) -> None:
+        """Record a batch of an announced device."""
+        if not len(batch):
+            return
+        columns = np.ascontiguousarray(batch.values.T)
+        payload = orjson.dumps(
+            {
+                "times": batch.times,
+                "values": dict(zip(self._streams[batch.device].channels, columns, strict=True)),
+                "lost": batch.lost,
+            },
+            option=orjson.OPT_SERIALIZE_NUMPY,
+        )
+        self._add(self._channels[f"/{batch.device}/samples"], float(batch.times[-1]), payload)
+
+    def add_annotation(self, annotation: Annotation) -> None:
+        """Record what a wearer truly did."""
+        channel = self._channel(
+            f"/{annotation.wearer}/annotation", ANNOTATION_SCHEMA, {"wearer": annotation.wearer}
+        )
+        payload = orjson.dumps(
+            {"label": annotation.label, "start": annotation.start, "end": annotation.end}
+        )
+        self._add(channel, annotation.start, payload)
+
+    def add_label(self, label: EmittedLabel) -> None:
+        """Record a label message as it was published."""
+        channel = self._channel(
+            f"/{label.wearer}/activity", ACTIVITY_SCHEMA, {"wearer": label.wearer}
+        )
+        self._add(channel, label.time, label.payload)
+
+    def _channel(self, topic: str, schema: dict[str, Any], metadata: dict[str, str]) -> int:
+        if topic not in self._channels:
+            title = str(schema["title"])
+            if title not in self._schemas:
+                self._schemas[title] = self._writer.register_schema(
+                    title, "jsonschema", orjson.dumps(schema)
+                )
+            self._channels[topic] = self._writer.register_channel(
+                topic, "json", self._schemas[title], metadata
+            )
+        return self._channels[topic]
+
+    def _add(self, channel: int, time: float, payload: bytes) -> None:
+        nanoseconds = max(0, round(time * 1e9))
+        self._writer.add_message(channel, nanoseconds, payload, nanoseconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Where a session stops being whole."""
+
+    byte: int
+    size: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"whole up to byte {self.byte} of {self.size} ({self.reason})"
+
+
+class SessionReader:
+    """Reads a session's events in the order in which they were recorded.
+
+    A file that is cut or damaged yields what is whole; `damage` then tells where it ends.
+
+    Args:
+        path: the session file.
+
+    Raises:
+        SessionError: the file can't be read or never was a session.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damage: Damage | None = None
+        self._streams: dict[int, StreamInfo] = {}
+        self._channels: dict[int, Channel] = {}
+
+    def __iter__(self) -> Iterator[SessionEvent]:
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            raise SessionError(self.path, f"can't be read: {error.strerror}") from error
+        with file:
+            yield from self._events(file)
+
+    def _events(self, file: IO[bytes]) -> Iterator[SessionEvent]:
+        size = os.fstat(file.fileno()).st_size
+        whole = 0
+        reader = StreamReader(file, validate_crcs=True, record_size_limit=MAX_RECORD_BYTES)
+        records = iter(reader.records)
+        while True:
+            try:
+                event = self._event(next(records))
+            except StopIteration:
+                return
+            except InvalidMagic as error:
+                if whole == 0:
+                    raise SessionError(self.path, "is not a session (MCAP) file") from error
+                self.damage = Damage(whole, size, "its end is missing")
+                return
+            except DAMAGED_BYTES_ERRORS as error:
+                if whole == 0:
+                    raise SessionError(self.path, "is cut before its first record") from error
+                self.damage = Damage(whole, size, "cut off" if file.read(1) == b"" else str(error))
+                return
+            whole = file.tell()
+            if event is not None:
+                yield event
+
+    def _event(self, record: object) -> SessionEvent | None:
+        if isinstance(record, Header) and record.profile != PROFILE:
+            raise SessionError(self.path, f"is an MCAP file of {record.profile!r}, not a session")
+        if isinstance(record, Channel) and record.id not in self._channels:
+            self._channels[record.id] = record
+            return self._stream(record)
+        if isinstance(record, Message):
+            return self._message(self._channels[record.channel_id], record)
+        return None
+
+    def _stream(self, channel: Channel) -> StreamInfo | None:
+        metadata = channel.metadata
+        if "device" not in metadata:
+            return None
+        info = StreamInfo(
+            device=metadata["device"],
+            channels=tuple(orjson.loads(metadata["channels"])),
+            units=tuple(orjson.loads(metadata["units"])),
+            rate_hz=float(metadata["rate_hz"]),
+            adapter=metadata["adapter"],
+            clock="recording",
+            conversion=metadata["conversion"],
+        )
+        self._streams[channel.id] = info
+        return info
+
+    def _message(self, channel: Channel, message: Message) -> SessionEvent | None:
+        if channel.id in self._streams:
+            return self._batch(self._streams[channel.id], message.data)
+        wearer, kind = channel.metadata["wearer"], channel.topic.rpartition("/")[2]
+        if kind == "annotation":
+            content = orjson.loads(message.data)
+            return Annotation(wearer, content["label"], content["start"], content["end"])
+        if kind == "activity":
+            return EmittedLabel(wearer, message.log_time / 1e9, message.data)
+        return None
+
+    @staticmethod
+    def _batch(info: StreamInfo, payload: bytes) -> SampleBatch:
+        content = orjson.loads(payload)
+        columns = [content["values"][channel] for channel in info.channels]
+        values = np.array(columns, dtype=np.float32).T
+        times = np.array(content["times"], dtype=np.float64)
+        return SampleBatch(info.device, times, np.ascontiguousarray(values), content["lost"])
+
+
+def read_annotations(path: Path, device: str | None = None) -> list[Annotation]:
+    """Return a session's annotations, of one wearer or of all.
+
+    Raises:
+        SessionError: the file can't be read.
+    """
+    return [
+        event
+        for event in SessionReader(path)
+        if isinstance(event, Annotation) and device in {None, event.wearer}
+    ]

@@ -1,0 +1,71 @@
+"""Every error that `streamer` raises; the root is `StreamerError`."""
+
+from pathlib import Path
+
+
+class StreamerError(Exception):
+    """Root of the tree."""
+
+
+class ConfigError(StreamerError):
+    """A configuration that can't be used."""
+
+    def __init__(self, path: Path, key: str, reason: str) -> None:
+        self.path = path
+        self.key = key
+        self.reason = reason
+        super().__init__(f"{path}: {key}: {reason}" if key else f"{path}: {reason}")
+
+
+class BundleError(StreamerError):
+    """A file that is no bundle, or not one that this version can run."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"bundle {path}: {reason}")
+
+
+class StreamMismatchError(StreamerError):
+    """A stream that the bundle was not made for."""
+
+    def __init__(self, device: str, what: str, stream: object, bundle: object) -> None:
+        self.device = device
+        self.what = what
+        self.stream = stream
+        self.bundle = bundle
+        super().__init__(
+            f"stream of {device!r} does not fit the bundle: {what} {stream}, needed {bundle}"
+        )
+
+
+class LabelSetError(StreamerError):
+    """A label set that can't be decoded."""
+
+    def __init__(self, label: str, reason: str) -> None:
+        self.label = label
+        self.reason = reason
+        super().__init__(f"label {label!r} {reason}")
+
+
+class DatasetError(StreamerError):
+    """A data set that is not laid out as published."""
+
+    def __init__(self, dataset: str, path: Path, reason: str) -> None:
+        self.dataset = dataset
+        self.path = path
+        self.reason = reason
+        super().__init__(f"data set {dataset}: {path} {reason}")
+
+
+class TrainingError(StreamerError):
+    """Training that can't begin or go on."""
+
+
+class MessageError(StreamerError):
+    """A payload on an activity topic that is no label message."""
+
+    def __init__(self, topic: str, reason: str) -> None:
+        self.topic = topic
+        self.reason = reason
+        super().__init__(f"message on {topic}: {reason}")
