@@ -1,0 +1,72 @@
+"""Reading a TOML file into a pydantic model, with errors that name file, key, value and remedy."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from streamer.errors import ConfigError
+
+
+class Section(BaseModel):
+    """A table of a configuration file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_config(path: Path, model: type[Model]) -> Model:
+    """Read and validate a TOML file.
+
+    Raises:
+        ConfigError: the file can't be read, is no TOML, or does not fit the model.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(path, "", f"can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, "", f"is not UTF-8 text: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path, "", f"is not valid TOML: {error}") from error
+    return validate(path, model, content)
+
+
+def validate(path: Path, model: type[Model], content: object, prefix: str = "") -> Model:
+    """Validate what came from `path` under the key `prefix`.
+
+    Raises:
+        ConfigError: it does not fit; the first fault is told.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join([*([prefix] if prefix else []), *map(str, fault["loc"])])
+        raise ConfigError(path, place, _explain(fault, model)) from error
+
+
+def _explain(fault: ErrorDetails, model: type[BaseModel]) -> str:
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(model, fault["loc"][:-1])
+        near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+        meant = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
+        return f"unknown key (value {fault['input']!r}); {meant}"
+    if fault["type"] == "missing":
+        return "is missing"
+    return f"{fault['input']!r} is not right: {fault['msg']}"
+
+
+def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    for step in location:
+        field = model.model_fields.get(str(step))
+        if field is None or not isinstance(field.annotation, type):
+            break
+        if issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return sorted(model.model_fields)

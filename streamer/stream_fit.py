@@ -1,0 +1,43 @@
+"""Whether a stream is one that a model can read, and how its channels map to the model's."""
+
+from device_adapters.samples import StreamInfo
+from streamer.errors import StreamMismatchError
+
+LOWEST_RATE_SHARE = 0.9
+"""A slower stream lacks frequencies that the model was trained on; resampling can't bring them back."""
+
+
+def channel_order(
+    info: StreamInfo, channels: tuple[str, ...], units: tuple[str, ...]
+) -> list[int]:
+    """Return where the stream has each of the model's channels.
+
+    Raises:
+        StreamMismatchError: a channel is missing, or is in another unit.
+    """
+    order = []
+    for channel, unit in zip(channels, units, strict=True):
+        if channel not in info.channels:
+            raise StreamMismatchError(
+                info.device, "it has the channels", ", ".join(info.channels), ", ".join(channels)
+            )
+        position = info.channels.index(channel)
+        if info.units[position] != unit:
+            raise StreamMismatchError(
+                info.device, f"channel {channel} is in", info.units[position], unit
+            )
+        order.append(position)
+    return order
+
+
+def check_rate(info: StreamInfo, rate_hz: float) -> None:
+    """Check that the stream is fast enough for a model's rate; faster ones are resampled.
+
+    Raises:
+        StreamMismatchError: it is too slow.
+    """
+    lowest = LOWEST_RATE_SHARE * rate_hz
+    if info.rate_hz < lowest:
+        raise StreamMismatchError(
+            info.device, "it is sampled at", f"{info.rate_hz:g} Hz", f"at least {lowest:g} Hz"
+        )

@@ -1,0 +1,98 @@
+"""What `streamer train` can be told, as tables of a TOML file."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from streamer.config_file import Section
+
+
+class DataConfig(Section):
+    """Which sessions are learnt from.
+
+    Attributes:
+        name: the data set's name, for the bundle's manifest.
+        licence: its terms, for the manifest.
+        sessions: folder of sessions with annotations.
+        validation: wearers held out to choose the best epoch and to calibrate.
+        test: wearers never learnt from, on whom the accuracy is measured.
+        channels: the channels that the model reads, in this order.
+        units: their units.
+        rate_hz: the model's rate; sessions of other rates are resampled.
+        window: samples in a window.
+        hop: samples between two labels, by default.
+        labels: the names of the activities; annotations of others are passed over.
+    """
+
+    name: str
+    licence: str
+    sessions: Path
+    validation: tuple[str, ...] = Field(min_length=1)
+    test: tuple[str, ...] = ()
+    channels: tuple[str, ...] = Field(min_length=1)
+    units: tuple[str, ...] = Field(min_length=1)
+    rate_hz: float = Field(gt=0)
+    window: int = Field(ge=8)
+    hop: int = Field(ge=1)
+    labels: tuple[str, ...] = Field(min_length=1)
+
+
+class NetworkConfig(Section):
+    """The network's shape; see `streamer.training.network`."""
+
+    width: int = Field(default=64, ge=1)
+    stem_kernel: int = Field(default=5, ge=1)
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    hidden: int = Field(default=128, ge=1)
+    embedding: int = Field(default=64, ge=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    encoder_dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class AugmentationConfig(Section):
+    """What is changed at random; see `streamer.training.augmentation`.
+
+    Attributes:
+        token: probability of a label to be replaced by one of its own words.
+        rotation_degrees: largest angle by which the sensors are turned.
+        scale: standard deviation of each channel's factor.
+        jitter: standard deviation of the noise, as a share of each channel's own.
+    """
+
+    token: float = Field(default=0.2, ge=0, le=1)
+    rotation_degrees: float = Field(default=10.0, ge=0, le=180)
+    scale: float = Field(default=0.05, ge=0)
+    jitter: float = Field(default=0.02, ge=0)
+
+
+class OptimisationConfig(Section):
+    """How the weights are found.
+
+    Attributes:
+        seed: of everything random.
+        epochs: at most this many.
+        patience: epochs without a better validation score after which training stops.
+        batch: windows in a step.
+        stride: samples between two training windows; they shift from epoch to epoch.
+        learning_rate: the highest of the one-cycle schedule.
+        weight_decay: AdamW's.
+        threads: of torch.
+    """
+
+    seed: int = 1
+    epochs: int = Field(default=20, ge=1)
+    patience: int = Field(default=8, ge=1)
+    batch: int = Field(default=64, ge=2)
+    stride: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    threads: int = Field(default=1, ge=1)
+
+
+class TrainingConfig(Section):
+    """A training configuration file."""
+
+    data: DataConfig
+    network: NetworkConfig = NetworkConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    optimisation: OptimisationConfig = OptimisationConfig()
