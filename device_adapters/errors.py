@@ -8,7 +8,7 @@ class DeviceAdapterError(Exception):
     """Root of the tree."""
 
 
-class InvalidNameError(DeviceAdapterError):
+class InvalidNameError(DeviceAdapterError, ValueError):
     """A device's or wearer's name that would break an MQTT topic."""
 
     def __init__(self, name: str, reason: str) -> None:
@@ -65,3 +65,12 @@ class UnknownDeviceError(DeviceAdapterError):
         super().__init__(
             f"no device {device!r} in {source}; it holds {', '.join(self.known) or 'none'}"
         )
+
+
+class BrokerAddressError(DeviceAdapterError, ValueError):
+    """A broker's address or credentials that can't be used."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"broker {url!r}: {reason}")

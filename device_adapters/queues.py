@@ -33,7 +33,9 @@ class DropOldestQueue(Generic[T]):
         self._dropped = 0
         self._filled = asyncio.Event()
         self._has_room = asyncio.Event()
-        self._has_room.set()
+        self._empty = asyncio.Event()
+        self._lossy = False
+        self._update()
 
     def put(self, entry: T) -> None:
         """Add an entry; drops the oldest if the queue is full."""
@@ -43,8 +45,17 @@ class DropOldestQueue(Generic[T]):
         self._update()
 
     async def room(self) -> None:
-        """Wait until an entry can be put without dropping another."""
+        """Wait until an entry can be put without dropping another; not at all while `lossy`."""
         await self._has_room.wait()
+
+    def set_lossy(self, lossy: bool) -> None:
+        """Say whether entries may be dropped rather than waited for, as when the consumer is away."""
+        self._lossy = lossy
+        self._update()
+
+    async def drained(self) -> None:
+        """Wait until nothing is left."""
+        await self._empty.wait()
 
     async def first(self) -> T:
         """Wait for the oldest entry and return it without taking it out."""
@@ -71,7 +82,8 @@ class DropOldestQueue(Generic[T]):
     def _update(self) -> None:
         for event, holds in (
             (self._filled, bool(self._entries)),
-            (self._has_room, len(self._entries) < self._capacity),
+            (self._has_room, self._lossy or len(self._entries) < self._capacity),
+            (self._empty, not self._entries),
         ):
             if holds:
                 event.set()

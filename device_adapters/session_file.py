@@ -111,8 +111,7 @@ class SessionWriter:
 
     def __enter__(self) -> Self:
         try:
-            # Unbuffered, so that a finished chunk outlives this process.
-            self._file: IO[bytes] = self._path.open("wb", buffering=0)
+            self._file: IO[bytes] = self._path.open("wb")
         except OSError as error:
             raise SessionError(self._path, f"can't be written: {error.strerror}") from error
         self._writer = Writer(self._file, chunk_size=CHUNK_BYTES, compression=CompressionType.LZ4)
@@ -184,6 +183,8 @@ class SessionWriter:
     def _add(self, channel: int, time: float, payload: bytes) -> None:
         nanoseconds = max(0, round(time * 1e9))
         self._writer.add_message(channel, nanoseconds, payload, nanoseconds)
+        # A chunk that was just finished must outlive this process.
+        self._file.flush()
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,3 +69,12 @@ class MessageError(StreamerError):
         self.topic = topic
         self.reason = reason
         super().__init__(f"message on {topic}: {reason}")
+
+
+class BrokerError(StreamerError):
+    """The embedded broker can't start."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(f"embedded broker can't listen on {address}: {reason}")

@@ -50,7 +50,9 @@ ACTIVITIES = (
 FIRST_SESSION_START = 946_684_800.0
 """2000-01-01T00:00:00Z: the recordings bear no date, so experiment n is said to begin n hours later."""
 
-BATCH_SAMPLES = 25
+BATCH_SAMPLES = 10
+"""What a wearable of this rate would send five times a second."""
+
 _ACCELERATION_FILE = re.compile(r"acc_exp(\d+)_user(\d+)\.txt")
 
 

@@ -38,14 +38,14 @@ IR_VERSION = 8
 Floats = NDArray[np.float32]
 
 
-def compile_run(run: Path, bundle: Path) -> Manifest:
-    """Compile a finished training run into a bundle.
+def compile_run(run: Path, bundle: Path, name: str) -> Manifest:
+    """Compile a finished training run into a bundle for a model of this name.
 
     Raises:
         TrainingError: the folder is not a finished run.
     """
     config, network, result = load_run(run)
-    return write_bundle(network, describe(run.name, config, result), bundle)
+    return write_bundle(network, describe(name, config, result), bundle)
 
 
 def describe(name: str, config: TrainingConfig, result: TrainingResult) -> Manifest:

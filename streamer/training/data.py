@@ -90,9 +90,10 @@ def cut_windows(stretches: Iterable[Stretch], window: int, stride: int, offset: 
 def transition_matrix(stretches: Iterable[Stretch], labels: int, hop: int) -> NDArray[np.float64]:
     """Return the probability of each label a hop after each other, [labels, labels], rows sum to 1.
 
-    Each label counts one extra pair with itself, so that one that was never seen stays where it is.
+    Every pair counts once more than it was seen (Laplace's rule): what training people did not do
+    in a row, others may.
     """
-    counts = np.eye(labels)
+    counts = np.ones((labels, labels))
     for stretch in stretches:
         before, after = stretch.labels[:-hop], stretch.labels[hop:]
         known = (before != UNLABELLED) & (after != UNLABELLED)

@@ -1,0 +1,1 @@
+"""MQTT: the connection that sources and publishers share."""

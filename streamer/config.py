@@ -1,0 +1,128 @@
+"""The gateway's configuration file."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from device_adapters.adapter import AdapterOptions, DeviceAdapter, adapter_class
+from device_adapters.errors import UnknownAdapterError
+from device_adapters.mqtt.connection import BrokerAddress, split_url
+from device_adapters.samples import check_name
+from streamer.config_file import Section, read_config, validate
+from streamer.errors import ConfigError
+
+DEFAULT_LISTEN = "127.0.0.1:1883"
+
+
+class ModelConfig(Section):
+    """What recognises.
+
+    Attributes:
+        bundle: the bundle; the packaged one by default.
+        hop_s: seconds between two labels; the bundle's default if not set.
+    """
+
+    bundle: Path | None = None
+    hop_s: float | None = Field(default=None, gt=0, le=60)
+
+
+class MqttConfig(Section):
+    """Where labels are published.
+
+    Attributes:
+        url: a broker, `mqtt://host[:port]` or `mqtts://`; without one the gateway runs its own.
+        username: if the broker asks for one.
+        password_file: a file that holds the password.
+        listen: where the gateway's own broker listens, `host:port`.
+    """
+
+    url: str | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    listen: str = DEFAULT_LISTEN
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        if url is not None:
+            split_url(url)
+        return url
+
+    @field_validator("listen")
+    @classmethod
+    def _can_be_listened_on(cls, listen: str) -> str:
+        split_url(f"mqtt://{listen}")
+        return listen
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the gateway runs its own broker."""
+        return self.url is None
+
+    @property
+    def broker(self) -> BrokerAddress:
+        """The broker that labels go to."""
+        return BrokerAddress(
+            url=self.url or f"mqtt://{self.listen}",
+            username=self.username,
+            password_file=self.password_file,
+        )
+
+
+class AdapterSection(Section, extra="allow"):
+    """A source of samples; its further keys are the adapter's own options.
+
+    Attributes:
+        type: the adapter's name.
+    """
+
+    type: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The adapter's own keys."""
+        return dict(self.model_extra or {})
+
+
+class GatewayConfig(Section):
+    """A gateway configuration file.
+
+    Attributes:
+        name: the gateway's; topics begin with `har/<name>`.
+        model: what recognises.
+        mqtt: where labels are published.
+        adapters: the sources of samples.
+    """
+
+    name: str = "gateway"
+    model: ModelConfig = ModelConfig()
+    mqtt: MqttConfig = MqttConfig()
+    adapters: tuple[AdapterSection, ...] = Field(min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _fits_a_topic(cls, name: str) -> str:
+        return check_name(name)
+
+
+def read_gateway_config(path: Path) -> tuple[GatewayConfig, list[DeviceAdapter]]:
+    """Read a gateway's configuration and make its adapters, which are not opened yet.
+
+    Raises:
+        ConfigError: the file can't be used.
+    """
+    config = read_config(path, GatewayConfig)
+    return config, [
+        _adapter(path, f"adapters.{number}", section)
+        for number, section in enumerate(config.adapters)
+    ]
+
+
+def _adapter(path: Path, key: str, section: AdapterSection) -> DeviceAdapter:
+    try:
+        adapter = adapter_class(section.type)
+    except UnknownAdapterError as error:
+        raise ConfigError(path, f"{key}.type", str(error)) from error
+    options: AdapterOptions = validate(path, adapter.Options, section.options, prefix=key)
+    return adapter(options)

@@ -1,0 +1,1 @@
+"""How right labels are, measured against annotations."""

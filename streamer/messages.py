@@ -1,0 +1,128 @@
+"""What subscribers get: labels and segments, and their JSON.
+
+The JSON holds nothing of the wall clock, so that a replay's messages equal the live ones byte by
+byte; times are the samples' own.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from streamer.errors import MessageError
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another label that the window might have had, and its probability."""
+
+    label: str
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSpan:
+    """From the first sample to the last, seconds since the epoch."""
+
+    start: float
+    end: float
+
+    @property
+    def middle(self) -> float:
+        """The moment that a window's label is about."""
+        return (self.start + self.end) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a wearer did in one window.
+
+    Attributes:
+        wearer: who, or what.
+        devices: the wearables that were read.
+        label: the activity's words in one string.
+        words: the activity's words.
+        p: its calibrated probability among the valid labels.
+        alternatives: the next likeliest labels.
+        window: the samples that the label speaks of.
+        observed: share of the window that was not interpolated across gaps.
+        lost: samples lost in the window or in the gap before it.
+        model: which bundle said so.
+        seq: counts the wearer's labels from 0.
+    """
+
+    wearer: str
+    devices: tuple[str, ...]
+    label: str
+    words: tuple[str, ...]
+    p: float
+    alternatives: tuple[Alternative, ...]
+    window: TimeSpan
+    observed: float
+    lost: int
+    model: str
+    seq: int
+
+    def to_json(self) -> bytes:
+        """Return the message's payload."""
+        return orjson.dumps(self)
+
+
+class SegmentEvent(StrEnum):
+    """What has become of a segment."""
+
+    START = "start"
+    UPDATE = "update"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of time in which a wearer did one thing.
+
+    Attributes:
+        event: whether it starts, goes on or has ended.
+        wearer: who, or what.
+        id: the same in all messages of the segment, and in no other's.
+        label: the activity's words in one string.
+        words: the activity's words.
+        p: its probability given all labels so far.
+        start: when it began, seconds since the epoch.
+        end: until when it is known to have lasted.
+        duration_s: the time between.
+    """
+
+    event: SegmentEvent
+    wearer: str
+    id: str
+    label: str
+    words: tuple[str, ...]
+    p: float
+    start: float
+    end: float
+    duration_s: float
+
+    def to_json(self) -> bytes:
+        """Return the message's payload."""
+        return orjson.dumps(self)
+
+
+@cache
+def _label_type() -> TypeAdapter[Label]:
+    return TypeAdapter(Label)
+
+
+def parse_label(topic: str, payload: bytes) -> Label:
+    """Return the label in an activity message.
+
+    Raises:
+        MessageError: the payload is not one.
+    """
+    try:
+        return _label_type().validate_json(payload)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise MessageError(topic, f"is no label: {place or 'payload'}: {fault['msg']}") from error

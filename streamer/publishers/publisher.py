@@ -1,0 +1,43 @@
+"""The contract that every publisher keeps."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from streamer.messages import Label, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherStatistics:
+    """What a publisher has done.
+
+    Attributes:
+        published: messages that have left.
+        dropped: messages thrown away because nobody could be reached for too long.
+        queued: messages waiting, of at most `capacity`.
+        capacity: how many may wait; 0 where none ever does.
+    """
+
+    published: int
+    dropped: int = 0
+    queued: int = 0
+    capacity: int = 0
+
+
+class Publisher(ABC):
+    """An async context manager that is given labels; leaving it delivers what still waits."""
+
+    @abstractmethod
+    async def __aenter__(self) -> Self: ...
+
+    @abstractmethod
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    @abstractmethod
+    async def publish(self, label: Label, segments: Sequence[Segment]) -> None:
+        """Deliver a label and what it means for the wearer's segments; may wait for room."""
+
+    @abstractmethod
+    def statistics(self) -> PublisherStatistics:
+        """Return the counts so far."""

@@ -1,0 +1,71 @@
+"""Reading labels back from a broker."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiomqtt
+
+from device_adapters.mqtt.connection import Backoff, BrokerAddress, split_url
+from streamer.errors import MessageError
+from streamer.messages import Label, parse_label
+
+ALL_LABELS = "har/+/+/activity"
+"""Every wearer of every gateway."""
+
+QOS = 1
+
+_log = logging.getLogger(__name__)
+
+
+async def subscribe(
+    url: str,
+    *,
+    username: str | None = None,
+    password_file: Path | None = None,
+    ready: asyncio.Event | None = None,
+) -> AsyncIterator[Label]:
+    """Yield the labels that arrive on an activity topic, reconnecting for ever.
+
+    Messages that are no labels are passed over with a warning.
+
+    Args:
+        url: broker and topic filter, such as `mqtt://127.0.0.1/har/+/+/activity`; a URL without a
+            topic means every wearer of every gateway.
+        username: if the broker asks for one.
+        password_file: a file that holds the password, if the broker asks for one.
+        ready: is set once the subscription stands.
+
+    Raises:
+        BrokerAddressError: the URL is not one, or the password file can't be read.
+    """
+    scheme, host, port, topic = split_url(url)
+    address = BrokerAddress(
+        url=f"{scheme}://{host}:{port}", username=username, password_file=password_file
+    )
+    backoff = Backoff(address.url)
+    while True:
+        try:
+            async with address.client() as client:
+                await client.subscribe(topic or ALL_LABELS, QOS)
+                backoff.succeeded()
+                if ready is not None:
+                    ready.set()
+                async for message in client.messages:
+                    label = _read(message)
+                    if label is not None:
+                        yield label
+        except aiomqtt.MqttError as error:
+            await backoff.wait(error)
+
+
+def _read(message: aiomqtt.Message) -> Label | None:
+    payload = message.payload
+    try:
+        if not isinstance(payload, bytes | bytearray):
+            raise MessageError(message.topic.value, "is no label: it is empty")
+        return parse_label(message.topic.value, bytes(payload))
+    except MessageError as error:
+        _log.warning("%s", error)
+        return None
