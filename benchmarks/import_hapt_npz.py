@@ -8,6 +8,7 @@ The file holds the recordings one after another: `X` [samples, 6] (g and rad/s),
 
 import argparse
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def read_npz(path: Path) -> Iterator[HaptRecording]:
         values, labels, offsets = arrays["X"], arrays["y"], arrays["offsets"]
         people, names = arrays["subject"], arrays["rec"]
         scale = arrays["scale"] if "scale" in arrays.files else 1.0
-    for number, (begin, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for number, (begin, end) in enumerate(pairwise(offsets)):
         yield HaptRecording(
             experiment=int(str(names[number])[3:5]),
             person=int(people[number]),
@@ -55,7 +56,7 @@ def read_npz(path: Path) -> Iterator[HaptRecording]:
 
 def _spans(labels: NDArray[np.int16]) -> Iterator[tuple[int, int, int]]:
     edges = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
-    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+    for begin, end in pairwise(edges):
         if labels[begin] >= 0:
             yield int(labels[begin]) + 1, begin, end
 

@@ -1,4 +1,4 @@
-"""Wearables' samples come in here: adapters, clocks and recorded sessions. Knows nothing of models."""
+"""Samples come in here: adapters, clocks, recorded sessions. Knows nothing of models."""
 
 from device_adapters.adapter import AdapterOptions, AdapterStatistics, DeviceAdapter, adapter_class
 from device_adapters.samples import SampleBatch, StreamInfo

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENVELOPE_SECONDS = 30.0
-"""How far back the smallest latency is looked for: radio fades last a second, crystals drift slowly."""
+"""How far back the smallest latency is looked for: fades last a second, crystals drift slowly."""
 
 SLEW = 0.01
 """The offset moves at most this share of elapsed device time, so that sample times stay even."""

@@ -49,7 +49,7 @@ class DropOldestQueue(Generic[T]):
         await self._has_room.wait()
 
     def set_lossy(self, lossy: bool) -> None:
-        """Say whether entries may be dropped rather than waited for, as when the consumer is away."""
+        """Say whether entries may be dropped rather than waited for: the consumer is away."""
         self._lossy = lossy
         self._update()
 

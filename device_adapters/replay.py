@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field
+from typing_extensions import override
 
 from device_adapters.adapter import AdapterOptions, AdapterStatistics, DeviceAdapter
 from device_adapters.errors import UnknownDeviceError
@@ -57,15 +58,19 @@ class ReplayAdapter(DeviceAdapter):
         self.pacer = Pacer(None if options.speed == "max" else options.speed)
 
     @property
+    @override
     def streams(self) -> Mapping[str, StreamInfo]:
         return self._streams
 
+    @override
     async def __aenter__(self) -> Self:
         return self
 
+    @override
     async def __aexit__(self, *exc_info: object) -> None:
         pass
 
+    @override
     async def __aiter__(self) -> AsyncIterator[SampleBatch]:
         async for batch in self._batches():
             await self.pacer.wait_until(float(batch.times[-1]))
@@ -73,6 +78,7 @@ class ReplayAdapter(DeviceAdapter):
             self._lost += batch.lost
             yield batch
 
+    @override
     def statistics(self) -> AdapterStatistics:
         return AdapterStatistics(samples=self._samples, lost=self._lost, dropped=0)
 

@@ -74,7 +74,7 @@ class StreamInfo:
             if unit not in SI_UNITS:
                 raise InvalidStreamError(
                     self.device,
-                    f"channel {channel!r} is in {unit!r}; adapters convert to {' or '.join(SI_UNITS)}",
+                    f"channel {channel!r} is in {unit!r}; it must be in {' or '.join(SI_UNITS)}",
                 )
         if not 0 < self.rate_hz < float("inf"):
             raise InvalidStreamError(

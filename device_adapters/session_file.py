@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Self, cast
 
 import numpy as np
 import orjson
@@ -32,7 +32,7 @@ CHUNK_BYTES = 16 * 1024
 """About 5 s of one 50 Hz wearable: what a crash of the recorder may lose."""
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
-"""No record of ours comes near; a damaged length field must not reserve memory."""
+"""No record of ours comes near."""
 
 DAMAGED_BYTES_ERRORS = (
     McapError,
@@ -228,7 +228,8 @@ class SessionReader:
     def _events(self, file: IO[bytes]) -> Iterator[SessionEvent]:
         size = os.fstat(file.fileno()).st_size
         whole = 0
-        reader = StreamReader(file, validate_crcs=True, record_size_limit=MAX_RECORD_BYTES)
+        bounded = cast("IO[bytes]", _BoundedFile(file, size))
+        reader = StreamReader(bounded, validate_crcs=True, record_size_limit=MAX_RECORD_BYTES)
         records = iter(reader.records)
         while True:
             try:
@@ -293,6 +294,17 @@ class SessionReader:
         values = np.array(columns, dtype=np.float32).T
         times = np.array(content["times"], dtype=np.float64)
         return SampleBatch(info.device, times, np.ascontiguousarray(values), content["lost"])
+
+
+class _BoundedFile:
+    """Never reads beyond the end: a damaged length field must not reserve memory."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file = file
+        self._size = size
+
+    def read(self, length: int) -> bytes:
+        return self._file.read(min(length, self._size - self._file.tell()))
 
 
 def read_annotations(path: Path, device: str | None = None) -> list[Annotation]:

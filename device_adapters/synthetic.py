@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from typing_extensions import override
 
 from device_adapters.adapter import AdapterOptions, AdapterStatistics, DeviceAdapter
 from device_adapters.clock import DeviceClock
@@ -49,7 +50,7 @@ class SyntheticOptions(AdapterOptions):
 
 
 class SyntheticAdapter(DeviceAdapter):
-    """Wearables that stand and walk in turn, in real time, placed in time by their sample counter."""
+    """Wearables that stand and walk in turn, placed in time by their sample counter."""
 
     Options = SyntheticOptions
 
@@ -65,22 +66,27 @@ class SyntheticAdapter(DeviceAdapter):
         self._samples = 0
 
     @property
+    @override
     def streams(self) -> Mapping[str, StreamInfo]:
         return self._streams
 
+    @override
     async def __aenter__(self) -> Self:
         self._producer = asyncio.create_task(self._produce(), name="synthetic wearables")
         return self
 
+    @override
     async def __aexit__(self, *exc_info: object) -> None:
         self._producer.cancel()
         await asyncio.gather(self._producer, return_exceptions=True)
 
+    @override
     async def __aiter__(self) -> AsyncIterator[SampleBatch]:
         while (batch := await self._queue.get()) is not None:
             self._samples += len(batch)
             yield batch
 
+    @override
     def statistics(self) -> AdapterStatistics:
         queue = self._queue.statistics()
         return AdapterStatistics(self._samples, 0, queue.dropped, queue.used, queue.capacity)

@@ -6,18 +6,17 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
 
 from device_adapters.adapter import DeviceAdapter
 from device_adapters.errors import DeviceAdapterError
-from device_adapters.mqtt.connection import BrokerAddress
+from device_adapters.mqtt.connection import BrokerAddress, split_url
 from device_adapters.replay import ReplayAdapter, ReplayOptions
-from device_adapters.samples import check_name
 from streamer import __version__
 from streamer.broker import EmbeddedBroker
 from streamer.config import GatewayConfig, read_gateway_config
@@ -25,6 +24,7 @@ from streamer.demo import run_demo
 from streamer.errors import StreamerError, TrainingError
 from streamer.gateway import Gateway
 from streamer.inspection import describe_bundle
+from streamer.publishers import Publisher
 from streamer.publishers.console import ConsolePublisher, as_json, as_text
 from streamer.publishers.mqtt import MqttPublisher
 from streamer.recognizer import Recognizer, default_bundle
@@ -100,9 +100,7 @@ def replay(
         int | None, typer.Option(min=1, help="Cut the samples into batches of this many.")
     ] = None,
     bundle: BundleOption = None,
-    hop: Annotated[
-        float | None, typer.Option(min=0.01, help="Seconds between two labels.")
-    ] = None,
+    hop: Annotated[float | None, typer.Option(min=0.01, help="Seconds between two labels.")] = None,
     mqtt: Annotated[
         str | None, typer.Option(help="Publish to this broker too, mqtt://host[:port].")
     ] = None,
@@ -114,10 +112,9 @@ def replay(
     """Recognise a recorded session; prints a line for each label."""
     options = ReplayOptions(file=file, speed=_speed(speed), device=device, batch=batch)
     recognizer = Recognizer.load(bundle or default_bundle(), hop)
-    publishers = [ConsolePublisher(as_json if as_messages else as_text)]
+    publishers: list[Publisher] = [ConsolePublisher(as_json if as_messages else as_text)]
     if mqtt is not None:
-        address = BrokerAddress.model_construct(url=mqtt)
-        publishers.append(MqttPublisher(address, check_name(name)))
+        publishers.append(MqttPublisher(_broker(mqtt), name))
     gateway = Gateway([ReplayAdapter(options)], recognizer, publishers)
     _run(gateway.run())
     refused = gateway.statistics().refused
@@ -160,7 +157,9 @@ def train(
 def compile_bundle(
     folder: Annotated[Path, typer.Argument(help="A finished run's folder.")],
     out: Annotated[Path, typer.Option(help="The new bundle.")] = Path("model.onnx"),
-    name: Annotated[str | None, typer.Option(help="The model's name; the folder's if unset.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The model's name; the folder's if unset.")
+    ] = None,
 ) -> None:
     """Compile a run into a bundle (needs the extra `train`)."""
     with _training_installed():
@@ -244,9 +243,14 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def _speed(text: str) -> float | Any:  # noqa: ANN401 - float or the literal `max`
+def _broker(url: str) -> BrokerAddress:
+    split_url(url)
+    return BrokerAddress(url=url)
+
+
+def _speed(text: str) -> float | Literal["max"]:
     if text == "max":
-        return text
+        return "max"
     try:
         speed = float(text)
     except ValueError:
@@ -257,7 +261,7 @@ def _speed(text: str) -> float | Any:  # noqa: ANN401 - float or the literal `ma
 
 
 @contextlib.contextmanager
-def _training_installed() -> Any:  # noqa: ANN401
+def _training_installed() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:

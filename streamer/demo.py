@@ -1,6 +1,7 @@
 """The whole way in one process: a recorded session, a gateway, a broker, a subscriber."""
 
 import asyncio
+import contextlib
 import math
 import socket
 from collections import Counter
@@ -58,16 +59,24 @@ class Score:
     right: Counter[str] = field(default_factory=Counter)
     judged: Counter[str] = field(default_factory=Counter)
     latencies_ms: list[float] = field(default_factory=list)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, label: Label, latency_ms: float) -> str | None:
         """Count a label and return what was true at the middle of its window, if annotated."""
         truth = truth_at(self.annotations, label.window.middle)
         self.labels += 1
+        self._arrived.set()
         self.latencies_ms.append(latency_ms)
         if truth is not None:
             self.judged[truth] += 1
             self.right[truth] += label.label == truth
         return truth
+
+    async def reached(self, labels: int) -> None:
+        """Wait until so many labels have arrived."""
+        while self.labels < labels:
+            self._arrived.clear()
+            await self._arrived.wait()
 
     @property
     def agreement(self) -> float:
@@ -109,10 +118,9 @@ async def run_demo(console: Console, speed: float) -> dict[str, Any]:
         )
         await ready.wait()
         await gateway.run()
-        emitted = recognizer.statistics().labels
-        deadline = asyncio.get_running_loop().time() + LAST_LABELS_SECONDS
-        while score.labels < emitted and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_LABELS_SECONDS):
+                await score.reached(recognizer.statistics().labels)
         subscriber.cancel()
     figures = score.summary(asyncio.get_running_loop().time() - began)
     view.close(figures)

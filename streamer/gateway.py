@@ -106,7 +106,7 @@ class Gateway:
             self._recognizer.open(info)
         except StreamMismatchError as error:
             self._refused[info.device] = error
-            _log.error("%s; its samples are not recognised", error)  # noqa: TRY400 - told in a line
+            _log.error("%s; its samples are not recognised", error)
 
     async def _deliver(self, label: Label) -> None:
         segments = self._segments.push(label)

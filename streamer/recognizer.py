@@ -126,14 +126,12 @@ class Recognizer:
                 batch.device, "a batch has", f"{batch.values.shape[1]} channels", stream.channels
             )
         stream.samples += len(batch)
-        ordered = SampleBatch(
-            batch.device, batch.times, batch.values[:, stream.order], batch.lost
-        )
+        ordered = SampleBatch(batch.device, batch.times, batch.values[:, stream.order], batch.lost)
         labels = []
         for run in stream.resampler.push(ordered):
             stream.lost += int(run.lost.sum())
-            for window in self._buffers.push(batch.device, run):
-                labels.append(self._label(window, stream))
+            windows = self._buffers.push(batch.device, run)
+            labels += [self._label(window, stream) for window in windows]
         return labels
 
     def push_all(self, batches: Iterable[SampleBatch]) -> list[Label]:
@@ -166,7 +164,7 @@ class Recognizer:
         ranked = sorted(range(len(shares)), key=lambda label: -shares[label])
         best, *others = ranked[: ALTERNATIVES + 1]
         rate = self.manifest.rate_hz
-        last = window.first + len(window.values) - 1
+        first, last = window.first / rate, (window.first + len(window.values) - 1) / rate
         seq, stream.labels = stream.labels, stream.labels + 1
         return Label(
             wearer=window.stream,
@@ -175,7 +173,7 @@ class Recognizer:
             words=self.manifest.labels[best],
             p=shares[best],
             alternatives=tuple(Alternative(self._names[i], shares[i]) for i in others),
-            window=TimeSpan(round(window.first / rate, TIME_DIGITS), round(last / rate, TIME_DIGITS)),
+            window=TimeSpan(round(first, TIME_DIGITS), round(last, TIME_DIGITS)),
             observed=round(window.observed, PROBABILITY_DIGITS),
             lost=window.lost,
             model=self._model_id,

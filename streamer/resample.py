@@ -7,6 +7,7 @@ when the device is faster than the model. What comes out never depends on how th
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ class Resampler:
         long = np.flatnonzero(times - before - 1 / self._rate_in > MAX_GAP_SECONDS + 1e-6)
         edges = [0, *(edge for edge in long.tolist() if edge), len(times)]
         runs = []
-        for begin, end in zip(edges[:-1], edges[1:], strict=True):
+        for begin, end in pairwise(edges):
             if begin in long:
                 self._restart()
             part = slice(begin, end)

@@ -23,15 +23,16 @@ LEAST_PROBABILITY = 1e-4
 """What a label that was rounded to nothing counts for: no single window may rule a label out."""
 
 EVIDENCE_WEIGHT = 0.5
-"""Overlapping windows repeat each other, so each counts for less than a whole observation. On held-out
-people one half leaves half as many changes of activity as the plain labels have."""
+"""Overlapping windows repeat each other, so each counts for less than a whole observation. On
+held-out people one half leaves half as many changes of activity as the plain labels have."""
 
 DIGITS = 4
+Probabilities = NDArray[np.float64]
 
 
 @dataclass(slots=True)
 class _Track:
-    belief: NDArray[np.float64]
+    belief: Probabilities
     newest: float
     segment: Segment
     told: float
@@ -56,25 +57,27 @@ class SegmentTracker:
         """Take a wearer's next label and return what it means for the wearer's segments."""
         track = self._tracks.get(label.wearer)
         if track is None:
-            return [self._begin(label, self._evidence(label))]
+            return [self._begin(label)]
         if label.window.middle - track.newest > MISSED_HOPS * self._hop_s:
             ended = replace(track.segment, event=SegmentEvent.END)
-            return [ended, self._begin(label, self._evidence(label))]
-        belief = (track.belief @ self._transitions) * self._evidence(label)
+            return [ended, self._begin(label)]
+        belief: Probabilities = (track.belief @ self._transitions) * self._evidence(label)
         belief /= belief.sum()
         if self._names[int(belief.argmax())] != track.segment.label:
             ended = replace(track.segment, event=SegmentEvent.END)
             return [ended, self._begin(label, belief)]
         return self._continue(track, label, belief)
 
-    def _evidence(self, label: Label) -> NDArray[np.float64]:
+    def _evidence(self, label: Label) -> Probabilities:
         told = {label.label: label.p} | {other.label: other.p for other in label.alternatives}
         rest = max(0.0, 1.0 - sum(told.values())) / max(1, len(self._names) - len(told))
         shares = np.array([told.get(name, rest) for name in self._names])
-        evidence: NDArray[np.float64] = np.maximum(shares, LEAST_PROBABILITY) ** EVIDENCE_WEIGHT
-        return evidence / evidence.sum()
+        evidence: Probabilities = np.maximum(shares, LEAST_PROBABILITY) ** EVIDENCE_WEIGHT
+        return evidence
 
-    def _begin(self, label: Label, belief: NDArray[np.float64]) -> Segment:
+    def _begin(self, label: Label, belief: Probabilities | None = None) -> Segment:
+        if belief is None:
+            belief = self._evidence(label) / self._evidence(label).sum()
         middle = label.window.middle
         likeliest = int(belief.argmax())
         name = self._names[likeliest]
@@ -93,7 +96,7 @@ class SegmentTracker:
         self._tracks[label.wearer] = _Track(belief, middle, segment, told=segment.end)
         return segment
 
-    def _continue(self, track: _Track, label: Label, belief: NDArray[np.float64]) -> list[Segment]:
+    def _continue(self, track: _Track, label: Label, belief: Probabilities) -> list[Segment]:
         middle = label.window.middle
         end = round(middle + self._hop_s / 2, DIGITS)
         track.belief, track.newest = belief, middle
@@ -110,7 +113,7 @@ class SegmentTracker:
         return [track.segment]
 
 
-def _at_hop(transitions: NDArray[np.float64], ratio: float) -> NDArray[np.float64]:
+def _at_hop(transitions: Probabilities, ratio: float) -> Probabilities:
     """Return the transition matrix of another hop: leaving is proportionally likelier."""
     leaving = transitions * (1 - np.eye(len(transitions))) * ratio
     # With hops far longer than the matrix's, leaving would become certain; it stays a chance.

@@ -4,12 +4,10 @@ from device_adapters.samples import StreamInfo
 from streamer.errors import StreamMismatchError
 
 LOWEST_RATE_SHARE = 0.9
-"""A slower stream lacks frequencies that the model was trained on; resampling can't bring them back."""
+"""A slower stream lacks frequencies that the model has learnt; resampling can't bring them back."""
 
 
-def channel_order(
-    info: StreamInfo, channels: tuple[str, ...], units: tuple[str, ...]
-) -> list[int]:
+def channel_order(info: StreamInfo, channels: tuple[str, ...], units: tuple[str, ...]) -> list[int]:
     """Return where the stream has each of the model's channels.
 
     Raises:

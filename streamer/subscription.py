@@ -61,11 +61,9 @@ async def subscribe(
 
 
 def _read(message: aiomqtt.Message) -> Label | None:
-    payload = message.payload
+    payload = message.payload if isinstance(message.payload, bytes) else b""
     try:
-        if not isinstance(payload, bytes | bytearray):
-            raise MessageError(message.topic.value, "is no label: it is empty")
-        return parse_label(message.topic.value, bytes(payload))
+        return parse_label(message.topic.value, payload)
     except MessageError as error:
         _log.warning("%s", error)
         return None

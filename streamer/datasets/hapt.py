@@ -48,7 +48,7 @@ ACTIVITIES = (
 """The data set's activities 1 to 12 as word sequences that share their words."""
 
 FIRST_SESSION_START = 946_684_800.0
-"""2000-01-01T00:00:00Z: the recordings bear no date, so experiment n is said to begin n hours later."""
+"""2000-01-01T00:00:00Z: recordings bear no date, so experiment n is set n hours later."""
 
 BATCH_SAMPLES = 10
 """What a wearable of this rate would send five times a second."""
@@ -122,9 +122,7 @@ def write_session(recording: HaptRecording, path: Path) -> None:
     start = FIRST_SESSION_START + 3600.0 * recording.experiment
     values = (recording.values * SI_SCALE).astype(np.float32)
     times = start + np.arange(len(values)) / RATE_HZ
-    info = StreamInfo(
-        recording.wearer, CHANNELS, UNITS, RATE_HZ, "hapt", "recording", "g to m/s2"
-    )
+    info = StreamInfo(recording.wearer, CHANNELS, UNITS, RATE_HZ, "hapt", "recording", "g to m/s2")
     pending = sorted(recording.spans, key=lambda span: span[1])
     with SessionWriter(path) as writer:
         writer.add_stream(info)

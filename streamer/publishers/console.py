@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Self
 
+from typing_extensions import override
+
 from streamer.messages import Label, Segment
 from streamer.publishers.publisher import Publisher, PublisherStatistics
 
@@ -16,16 +18,20 @@ class ConsolePublisher(Publisher):
         self._describe = describe
         self._published = 0
 
+    @override
     async def __aenter__(self) -> Self:
         return self
 
+    @override
     async def __aexit__(self, *exc_info: object) -> None:
         sys.stdout.flush()
 
+    @override
     async def publish(self, label: Label, segments: Sequence[Segment]) -> None:
         sys.stdout.write(f"{self._describe(label)}\n")
         self._published += 1
 
+    @override
     def statistics(self) -> PublisherStatistics:
         return PublisherStatistics(self._published)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import aiomqtt
+from typing_extensions import override
 
 from device_adapters.mqtt.connection import Backoff, BrokerAddress
 from device_adapters.queues import DropOldestQueue
@@ -62,10 +63,12 @@ class MqttPublisher(Publisher):
         self._published = 0
         self._connected = asyncio.Event()
 
+    @override
     async def __aenter__(self) -> Self:
         self._connection = asyncio.create_task(self._stay_connected(), name="mqtt publisher")
         return self
 
+    @override
     async def __aexit__(self, *exc_info: object) -> None:
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
@@ -73,7 +76,7 @@ class MqttPublisher(Publisher):
                 await self._queue.drained()
         except TimeoutError:
             waiting = self._queue.statistics().used
-            _log.warning("broker %s not reached; %d messages undelivered", self._broker.url, waiting)
+            _log.warning("broker %s: %d messages undelivered", self._broker.url, waiting)
         self._connection.cancel()
         await asyncio.gather(self._connection, return_exceptions=True)
 
@@ -81,6 +84,7 @@ class MqttPublisher(Publisher):
         """Wait until the broker is reached."""
         await self._connected.wait()
 
+    @override
     async def publish(self, label: Label, segments: Sequence[Segment]) -> None:
         prefix = f"{self._root}/{label.wearer}"
         await self._put(_Message(f"{prefix}/activity", label.to_json()))
@@ -91,6 +95,7 @@ class MqttPublisher(Publisher):
             self._states[label.wearer] = state
             await self._put(state)
 
+    @override
     def statistics(self) -> PublisherStatistics:
         queue = self._queue.statistics()
         return PublisherStatistics(self._published, queue.dropped, queue.used, queue.capacity)

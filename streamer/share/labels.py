@@ -52,8 +52,9 @@ class LabelSet:
             for word in words:
                 if not _WORD.fullmatch(word) or word in {START, END}:
                     raise LabelSetError(
-                        name, f"has the word {word!r}; words are lower-case letters and digits, "
-                        f"and neither {START!r} nor {END!r}"
+                        name,
+                        f"has the word {word!r}; words are lower-case letters and digits, "
+                        f"and neither {START!r} nor {END!r}",
                     )
             if words in self.labels[:number]:
                 raise LabelSetError(name, "stands twice")

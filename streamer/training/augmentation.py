@@ -29,7 +29,7 @@ def draw_own_words(
 
 
 def teacher_forcing(labels: list[list[int]], start: int, end: int) -> tuple[Tensor, Tensor]:
-    """Return decoder inputs and targets, both [batch, longest + 1], the targets padded with `IGNORED`."""
+    """Return decoder inputs and targets [batch, longest + 1], targets padded with `IGNORED`."""
     longest = max(map(len, labels))
     inputs = torch.full((len(labels), longest + 1), end)
     targets = torch.full((len(labels), longest + 1), IGNORED)
@@ -50,8 +50,8 @@ def turn_sensors(windows: Tensor, degrees: float, generator: torch.Generator) ->
     batch, time, channels = windows.shape
     axis = torch.nn.functional.normalize(torch.randn(batch, 3, generator=generator), dim=1)
     angle = torch.deg2rad(degrees * (2 * torch.rand(batch, 1, generator=generator) - 1))
-    cross = torch.linalg.matrix_exp(_cross_matrices(axis * angle))
-    turned = windows.view(batch, time, channels // 3, 3) @ cross[:, None]
+    rotation: Tensor = torch.linalg.matrix_exp(_cross_matrices(axis * angle))
+    turned = windows.view(batch, time, channels // 3, 3) @ rotation[:, None]
     return turned.reshape(batch, time, channels)
 
 

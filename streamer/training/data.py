@@ -53,7 +53,8 @@ class WindowSet:
 
     def gather(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the samples of these windows, float32 [rows, window, channels]."""
-        return self.values[self.starts[rows, None] + np.arange(self.window)]
+        values: NDArray[np.float32] = self.values[self.starts[rows, None] + np.arange(self.window)]
+        return values
 
 
 def read_stretches(config: DataConfig, names: tuple[str, ...]) -> list[Stretch]:
@@ -93,12 +94,13 @@ def transition_matrix(stretches: Iterable[Stretch], labels: int, hop: int) -> ND
     Every pair counts once more than it was seen (Laplace's rule): what training people did not do
     in a row, others may.
     """
-    counts = np.ones((labels, labels))
+    counts: NDArray[np.float64] = np.ones((labels, labels))
     for stretch in stretches:
         before, after = stretch.labels[:-hop], stretch.labels[hop:]
         known = (before != UNLABELLED) & (after != UNLABELLED)
         np.add.at(counts, (before[known], after[known]), 1 / hop)
-    return counts / counts.sum(axis=1, keepdims=True)
+    counts /= counts.sum(axis=1, keepdims=True)
+    return counts
 
 
 def _session_stretches(path: Path, config: DataConfig, names: tuple[str, ...]) -> Iterator[Stretch]:

@@ -23,7 +23,7 @@ class EncoderShape:
     Attributes:
         width: channels inside.
         stem_kernel: samples that the first convolution sees.
-        dilations: one residual block each, of two convolutions: over time (3 taps) and over channels.
+        dilations: one residual block each.
     """
 
     width: int = 64
@@ -87,7 +87,9 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Features to word sequences, one LSTM step a word."""
 
-    def __init__(self, features: int, words: int, hidden: int, embedding: int, dropout: float):
+    def __init__(
+        self, features: int, words: int, hidden: int, embedding: int, dropout: float
+    ) -> None:
         super().__init__()
         self.initial_hidden = nn.Linear(features, hidden)
         self.initial_cell = nn.Linear(features, hidden)

@@ -1,0 +1,141 @@
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, SampleBatch, StreamInfo
+from device_adapters.session_file import Annotation, SessionWriter
+from streamer.demo import demo_session
+from streamer.recognizer import default_bundle
+
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("default")
+
+CHANNELS = ("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z")
+UNITS = (ACCELERATION,) * 3 + (ANGULAR_VELOCITY,) * 3
+EPOCH = 1_700_000_000.0
+
+
+def needs(program: str) -> str:
+    """Return the program's path; without it skip, or fail where everything must be there."""
+    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        reason = f"{program} is not installed"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def stream_info(device: str = "wrist", rate_hz: float = 50.0) -> StreamInfo:
+    return StreamInfo(device, CHANNELS, UNITS, rate_hz, "test", "counter")
+
+
+def counted_samples(count: int, device: str = "wrist", rate_hz: float = 50.0) -> SampleBatch:
+    """Return samples whose every channel is the sample's number, plus a tenth for each channel."""
+    times = EPOCH + np.arange(count) / rate_hz
+    values = np.arange(count)[:, None] + np.arange(6) / 10
+    return SampleBatch(device, times, values.astype(np.float32))
+
+
+def cut(batch: SampleBatch, sizes: list[int]) -> list[SampleBatch]:
+    """Cut a batch into pieces of these sizes, again and again until it is used up."""
+    pieces, start, turn = [], 0, 0
+    while start < len(batch):
+        stop = start + sizes[turn % len(sizes)]
+        pieces.append(SampleBatch(batch.device, batch.times[start:stop], batch.values[start:stop]))
+        start, turn = stop, turn + 1
+    return pieces
+
+
+class Mosquitto:
+    """Debian's broker on a free port of the loopback interface."""
+
+    def __init__(self, folder: Path) -> None:
+        self._program = needs("mosquitto")
+        self.port = free_port()
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [self._program, "-c", self._config],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        pytest.fail("mosquitto did not start")
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def close(self) -> None:
+        if self._process is not None:
+            self.kill()
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    broker = Mosquitto(tmp_path)
+    broker.start()
+    yield broker
+    broker.close()
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Path:
+    return default_bundle()
+
+
+@pytest.fixture(scope="session")
+def real_session() -> Path:
+    return demo_session()
+
+
+@pytest.fixture
+def counted_session(tmp_path: Path) -> Path:
+    """Return a session of a minute, with one annotation, in batches of ten."""
+    path = tmp_path / "counted.mcap"
+    with SessionWriter(path) as writer:
+        writer.add_stream(stream_info())
+        writer.add_annotation(Annotation("wrist", "walk", EPOCH + 10, EPOCH + 20))
+        for batch in cut(counted_samples(3000), [10]):
+            writer.add_batch(batch)
+    return path
+
+
+@pytest.fixture
+async def no_leaked_tasks() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    leaked = asyncio.all_tasks() - before
+    assert not leaked, f"tasks still run: {leaked}"
+
+
+Cutter = Callable[[SampleBatch, list[int]], list[SampleBatch]]

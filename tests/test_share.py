@@ -1,0 +1,193 @@
+"""The bundle: its file, its fidelity to the torch model, and how it refuses what it can't run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from device_adapters.samples import SampleBatch
+from device_adapters.session_file import SessionReader
+from streamer.errors import BundleError
+from streamer.share.bundle import MANIFEST_KEY, UNSEALED, Manifest, digest
+from streamer.share.labels import LabelSet
+from streamer.share.runtime import ShareModel
+from streamer.training.compiler import build_graph, describe, write_bundle
+from streamer.training.config import DataConfig, TrainingConfig
+from streamer.training.network import EncoderShape, ShareNetwork
+from streamer.training.trainer import TrainingResult
+
+WINDOW = 128
+LABELS = ("walk", "walk up stairs", "walk down stairs", "sit", "stand", "sit to stand")
+
+
+@pytest.fixture(scope="module")
+def real_windows(real_session: Path) -> np.ndarray:
+    batches = [event for event in SessionReader(real_session) if isinstance(event, SampleBatch)]
+    values = np.concatenate([batch.values for batch in batches])
+    starts = np.arange(0, len(values) - WINDOW, 151)
+    return values[starts[:, None] + np.arange(WINDOW)]
+
+
+def random_network(labels: tuple[str, ...] = LABELS) -> ShareNetwork:
+    torch.manual_seed(3)
+    shape = EncoderShape(width=24, stem_kernel=5, dilations=(1, 2, 4))
+    network = ShareNetwork(LabelSet.from_names(labels), 6, shape, hidden=20, embedding=8)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+    network.encoder.mean.copy_(torch.tensor([9.0, 0.0, 0.0, 0.1, 0.0, 0.0]))
+    network.encoder.deviation.copy_(torch.tensor([3.0, 3.0, 3.0, 0.5, 0.5, 0.5]))
+    return network.eval()
+
+
+def manifest_of(labels: tuple[str, ...] = LABELS) -> Manifest:
+    data = DataConfig(
+        name="test",
+        licence="none",
+        sessions=Path(),
+        validation=("a",),
+        channels=("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"),
+        units=("m/s2",) * 3 + ("rad/s",) * 3,
+        rate_hz=50.0,
+        window=WINDOW,
+        hop=25,
+        labels=labels,
+    )
+    transitions = np.full((len(labels), len(labels)), 1 / len(labels)).tolist()
+    return describe("test", TrainingConfig(data=data), TrainingResult(transitions=transitions))
+
+
+@pytest.mark.parametrize(
+    "labels", [LABELS, ("walk",), ("a", "a b", "a b c", "a b c d"), ("x y", "z y", "y")]
+)
+def test_the_compiled_graph_equals_exhaustive_scoring(
+    tmp_path: Path, real_windows: np.ndarray, labels: tuple[str, ...]
+) -> None:
+    network = random_network(labels)
+    write_bundle(network, manifest_of(labels), tmp_path / "test.onnx")
+    model = ShareModel.load(tmp_path / "test.onnx")
+    with torch.no_grad():
+        expected = network.scores(torch.from_numpy(real_windows)).numpy()
+    compiled = np.stack([model.scores(window) for window in real_windows])
+    assert np.abs(compiled - expected).max() < 1e-4
+    assert (compiled.argmax(axis=1) == expected.argmax(axis=1)).all()
+
+
+def test_scores_are_the_probabilities_of_whole_sequences(real_windows: np.ndarray) -> None:
+    """All sequences of a one-word vocabulary up to a length sum to what they leave out."""
+    network = random_network(("a", "a a", "a a a"))
+    with torch.no_grad():
+        total = network.scores(torch.from_numpy(real_windows)).exp().sum(dim=1)
+    assert ((total > 0) & (total < 1)).all()
+
+
+def test_constants_are_folded() -> None:
+    operators = {node.op_type for node in build_graph(random_network(), WINDOW).graph.node}
+    assert "BatchNormalization" not in operators
+    assert "LSTM" not in operators
+
+
+def test_probabilities_are_calibrated_shares(bundle: Path, real_windows: np.ndarray) -> None:
+    model = ShareModel.load(bundle)
+    window = real_windows[7]
+    scores = model.scores(window).astype(np.float64)
+    shares = np.exp(scores / model.manifest.calibration.temperature)
+    assert model.probabilities(window) == pytest.approx(shares / shares.sum())
+    assert model.probabilities(window).sum() == pytest.approx(1.0)
+
+
+def test_the_packaged_bundle_says_what_it_is(bundle: Path) -> None:
+    manifest = ShareModel.load(bundle).manifest
+    assert bundle.stat().st_size < 1_500_000
+    assert manifest.label_set.names[:3] == ("walk", "walk up stairs", "walk down stairs")
+    assert len(manifest.labels) == 12
+    assert manifest.units == ("m/s2",) * 3 + ("rad/s",) * 3
+    assert (manifest.rate_hz, manifest.hop, manifest.gravity) == (50.0, 25, True)
+    assert manifest.measured is not None
+    assert not {*manifest.measured.people} & {*manifest.training.held_out}
+    assert np.allclose(np.array(manifest.transitions).sum(axis=1), 1, atol=1e-4)
+    onnx.checker.check_model(onnx.load(bundle))
+
+
+def test_the_same_network_compiles_to_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one.onnx", "two.onnx"):
+        write_bundle(random_network(), manifest_of(), tmp_path / name)
+    assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
+
+
+def altered(bundle: Path, target: Path, **changes: object) -> Path:
+    """Write the bundle with another manifest, sealed again as the compiler would."""
+    model = onnx.load(bundle)
+    manifest = json.loads(model.metadata_props[0].value) | changes | {"sha256": UNSEALED}
+    model.metadata_props[0].value = json.dumps(manifest)
+    data = model.SerializeToString(deterministic=True)
+    target.write_bytes(data.replace(UNSEALED.encode(), digest(data, UNSEALED).encode()))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"format_version": 2}, "format version 2"),
+        ({"labels": [["walk"]]}, "vocabulary"),
+        ({"labels": [[""]] * 12}, "lower-case"),
+        ({"window": 200}, "manifest says"),
+        ({"rate_hz": 0}, "rate_hz"),
+        ({"surprise": 1}, "surprise"),
+        ({"transitions": [[1.0]]}, "transitions"),
+        ({"units": ["m/s2"]}, "units"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(
+    bundle: Path, tmp_path: Path, changes: dict[str, object], told: str
+) -> None:
+    path = altered(bundle, tmp_path / "altered.onnx", **changes)
+    with pytest.raises(BundleError, match=told) as caught:
+        ShareModel.load(path)
+    assert caught.value.path == path
+
+
+def test_a_sound_change_of_the_manifest_is_accepted(bundle: Path, tmp_path: Path) -> None:
+    path = altered(bundle, tmp_path / "altered.onnx", hop=50)
+    assert ShareModel.load(path).manifest.hop == 50
+
+
+def test_files_that_are_no_bundle_are_refused(bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with pytest.raises(BundleError, match="No such file"):
+        ShareModel.load(path)
+    path.write_bytes(b"not a model")
+    with pytest.raises(BundleError, match="no ONNX model"):
+        ShareModel.load(path)
+    path.write_bytes(bundle.read_bytes()[:-1000])
+    with pytest.raises(BundleError):
+        ShareModel.load(path)
+    bare = onnx.load(bundle)
+    del bare.metadata_props[:]
+    onnx.save(bare, path)
+    with pytest.raises(BundleError, match="without a manifest"):
+        ShareModel.load(path)
+
+
+def test_a_single_changed_weight_is_noticed(bundle: Path, tmp_path: Path) -> None:
+    model = onnx.load(bundle)
+    (weights,) = [c for c in model.graph.initializer if c.name == "c0"]
+    raw = bytearray(weights.raw_data)
+    raw[5] ^= 1
+    weights.raw_data = bytes(raw)
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    with pytest.raises(BundleError, match="changed after it was compiled"):
+        ShareModel.load(path)
+
+
+def test_the_manifest_is_where_it_is_said_to_be(bundle: Path) -> None:
+    (prop,) = onnx.load(bundle).metadata_props
+    assert prop.key == MANIFEST_KEY
+    assert "vocabulary" in json.loads(prop.value)

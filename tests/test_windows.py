@@ -1,0 +1,83 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamer.resample import GridRun
+from streamer.windows import Window, WindowBuffers
+
+
+def run_of(numbers: np.ndarray, *, fresh: bool) -> GridRun:
+    return GridRun(
+        first=int(numbers[0]) if len(numbers) else 0,
+        values=np.repeat(numbers[:, None], 2, axis=1).astype(np.float32),
+        observed=numbers % 10 != 0,
+        lost=(numbers % 10 == 0).astype(np.int64),
+        fresh=fresh,
+    )
+
+
+def pushed(buffers: WindowBuffers, stream: str, count: int, sizes: list[int]) -> list[Window]:
+    windows, start, turn = [], 0, 0
+    while start < count:
+        stop = min(count, start + sizes[turn % len(sizes)])
+        windows += buffers.push(stream, run_of(np.arange(start, stop), fresh=start == 0))
+        start, turn = stop, turn + 1
+    return windows
+
+
+@given(
+    window=st.integers(1, 40),
+    hop=st.integers(1, 60),
+    count=st.integers(0, 300),
+    sizes=st.lists(st.integers(1, 100), min_size=1, max_size=5),
+)
+def test_windows_are_the_slices_of_the_stream(
+    window: int, hop: int, count: int, sizes: list[int]
+) -> None:
+    buffers = WindowBuffers(window, hop, 2)
+    buffers.add("a")
+    windows = pushed(buffers, "a", count, sizes)
+    assert [w.first for w in windows] == list(range(0, count - window + 1, hop))
+    for made in windows:
+        numbers = np.arange(made.first, made.first + window)
+        assert np.array_equal(made.values[:, 0], numbers)
+        assert made.lost == (numbers % 10 == 0).sum()
+        assert np.isclose(made.observed, (numbers % 10 != 0).mean())
+
+
+def test_many_streams_do_not_mix() -> None:
+    buffers = WindowBuffers(8, 4, 2)
+    names = [f"device-{number}" for number in range(50)]
+    for name in names:
+        buffers.add(name)
+    for number, name in enumerate(names):
+        made = buffers.push(name, run_of(np.arange(8) + 1000 * number, fresh=True))
+        assert [w.values[0, 0] for w in made] == [1000 * number]
+    assert len(buffers) == 50
+
+
+def test_a_fresh_run_empties_the_window() -> None:
+    buffers = WindowBuffers(8, 4, 2)
+    buffers.add("a")
+    assert not buffers.push("a", run_of(np.arange(7), fresh=True))
+    assert not buffers.push("a", run_of(np.arange(100, 107), fresh=True))
+    (made,) = buffers.push("a", run_of(np.arange(107, 108), fresh=False))
+    assert made.first == 100
+
+
+def test_a_slot_that_was_given_back_starts_empty() -> None:
+    buffers = WindowBuffers(8, 4, 2)
+    buffers.add("a")
+    buffers.push("a", run_of(np.arange(7), fresh=True))
+    buffers.remove("a")
+    for name in "bcdefghijklmnopqrs":
+        buffers.add(name)
+        assert not buffers.push(name, run_of(np.arange(1), fresh=True))
+
+
+def test_windows_are_copies() -> None:
+    buffers = WindowBuffers(4, 4, 2)
+    buffers.add("a")
+    (first,) = buffers.push("a", run_of(np.arange(4), fresh=True))
+    buffers.push("a", run_of(np.arange(4, 8), fresh=False))
+    assert first.values[:, 0].tolist() == [0, 1, 2, 3]
