@@ -128,7 +128,9 @@ def show(
     table.add_column("none", justify="right")
     for number, row in enumerate(counts):
         shares = 100 * row / max(1, row.sum())
-        table.add_row(f"{number} {names[number]}", *(f"{s:.0f}" if s >= 0.5 else "" for s in shares))
+        table.add_row(
+            f"{number} {names[number]}", *(f"{s:.0f}" if s >= 0.5 else "" for s in shares)
+        )
     console = Console(width=120)
     console.print(table)
     console.print_json(json.dumps(figures))

@@ -26,7 +26,9 @@ def numbers(batches: list[SampleBatch]) -> list[float]:
 
 
 @pytest.mark.parametrize("size", [None, 1, 7, 50, 5000])
-async def test_every_sample_comes_once_and_in_order(counted_session: Path, size: int | None) -> None:
+async def test_every_sample_comes_once_and_in_order(
+    counted_session: Path, size: int | None
+) -> None:
     adapter, batches = await replayed(counted_session, batch=size)
     assert numbers(batches) == list(range(3000))
     assert adapter.streams["wrist"].rate_hz == 50.0
@@ -85,7 +87,9 @@ async def test_a_file_that_is_no_session_ends_the_replay(tmp_path: Path) -> None
         await replayed(tmp_path / "missing.mcap")
 
 
-@given(st.one_of(st.floats(max_value=0), st.just(float("inf")), st.text().filter(lambda t: t != "max")))
+@given(
+    st.one_of(st.floats(max_value=0), st.just(float("inf")), st.text().filter(lambda t: t != "max"))
+)
 def test_speeds_that_make_no_sense_are_refused(speed: float | str) -> None:
     try:
         accepted = ReplayOptions.model_validate({"file": "x.mcap", "speed": speed}).speed

@@ -20,9 +20,11 @@ def tracker(model: ShareModel) -> SegmentTracker:
     return SegmentTracker(model.manifest, hop=25)
 
 
-def label(name: str, hop: int, p: float = 0.97, wearer: str = "anna") -> Label:
+def label(name: str, hop: int, *, instead: str = "", wearer: str = "anna") -> Label:
+    """Return a sure label, or a doubtful one that might have been another `instead`."""
     start = 1000 + hop * HOP_S
-    others = (Alternative("lie" if name != "lie" else "sit", round(1 - p, 4)),)
+    p = 0.6 if instead else 0.97
+    others = (Alternative(instead, 0.38),) if instead else ()
     window = TimeSpan(start, start + 2.54)
     return Label(wearer, (wearer,), name, tuple(name.split()), p, others, window, 1, 0, "m", hop)
 
@@ -47,8 +49,9 @@ def test_a_segment_starts_goes_on_and_ends(tracker: SegmentTracker) -> None:
 
 
 def test_a_single_doubtful_window_does_not_end_a_segment(tracker: SegmentTracker) -> None:
-    names = ["walk"] * 10 + ["lie"] + ["walk"] * 10
-    told = [s for hop, name in enumerate(names) for s in tracker.push(label(name, hop, p=0.6))]
+    labels = [label("walk", hop) for hop in range(21)]
+    labels[10] = label("lie", 10, instead="walk")
+    told = [segment for each in labels for segment in tracker.push(each)]
     assert {segment.label for segment in told} == {"walk"}
     assert [segment.event for segment in told].count(START) == 1
 

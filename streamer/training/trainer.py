@@ -154,7 +154,13 @@ class _People:
 
         def windows(wearers: tuple[str, ...]) -> WindowSet:
             own = [stretch for stretch in stretches if stretch.wearer in wearers]
-            return cut_windows(own, data.window, data.hop, 0)
+            cut = cut_windows(own, data.window, data.hop, 0)
+            if not len(cut):
+                raise TrainingError(
+                    f"no annotation of {', '.join(data.labels)} in the sessions of "
+                    f"{', '.join(wearers)} in {data.sessions}"
+                )
+            return cut
 
         return cls(learn, windows(data.validation), windows(data.test) if data.test else None)
 
@@ -200,6 +206,11 @@ class _Trainer:
             accuracy = _share_right(scores, self._validation.labels)
             result.history.append({"loss": loss, "validation_accuracy": accuracy})
             bar.update(task, advance=1, loss=loss, accuracy=accuracy)
+            if not bar.console.is_terminal:
+                bar.console.print(
+                    f"epoch {epoch + 1} of {options.epochs}: loss {loss:.3f}, "
+                    f"held-out accuracy {accuracy:.3f}"
+                )
             if accuracy > best:
                 best, result.best_epoch = accuracy, epoch
                 weights = {k: v.clone() for k, v in self.network.state_dict().items()}

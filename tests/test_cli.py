@@ -1,0 +1,199 @@
+"""The command line as a user meets it: in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import EPOCH, counted_samples, cut, free_port, stream_info
+from device_adapters.session_file import SessionReader, SessionWriter, read_annotations
+from streamer import __version__
+from streamer.messages import parse_label
+
+
+def streamer(*arguments: str | Path, ok: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "streamer", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env=os.environ | {"COLUMNS": "100"},
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert (done.returncode == 0) is ok, done.stderr
+    return done
+
+
+def told(*arguments: str | Path) -> str:
+    """Return the one line that tells what is wrong."""
+    done = streamer(*arguments, ok=False)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_the_version() -> None:
+    assert streamer("--version").stdout == f"{__version__}\n"
+
+
+def test_inspect_shows_the_packaged_bundle() -> None:
+    shown = streamer("inspect").stdout
+    for fact in ("50 Hz", "128 samples (2.56 s)", "CC BY 4.0", "with gravity", "macro-F1"):
+        assert fact in shown
+    assert "├── walk ●" in shown
+    assert "│   ├── up" in shown
+
+
+def test_replay_prints_a_line_for_each_label(real_session: Path) -> None:
+    lines = streamer("replay", real_session).stdout.splitlines()
+    messages = streamer("replay", real_session, "--json", "--batch", "7").stdout.splitlines()
+    assert len(lines) == len(messages) > 600
+    for line, message in zip(lines, messages, strict=True):
+        label = parse_label("replay", message.encode())
+        assert label.label in line
+        assert label.wearer in line
+
+
+def test_replay_of_a_cut_session_says_so(real_session: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.mcap"
+    path.write_bytes(real_session.read_bytes()[:400_000])
+    done = streamer("replay", path)
+    assert len(done.stdout.splitlines()) > 100
+    assert "WARNING: session" in done.stderr
+    assert "400000" in done.stderr
+
+
+@settings(max_examples=8)
+@given(data=st.data())
+def test_a_session_cut_anywhere_is_no_traceback(
+    counted_session: Path, tmp_path: Path, data: st.DataObject
+) -> None:
+    whole = counted_session.read_bytes()
+    path = tmp_path / "cut.mcap"
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    done = subprocess.run(
+        [sys.executable, "-m", "streamer", "replay", path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    said = done.stderr.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("WARNING: session" if done.returncode == 0 else "error: session")
+
+
+def test_what_is_wrong_is_told_in_a_line(tmp_path: Path, real_session: Path) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text('nmae = "x"\n[[adapters]]\ntype = "synthetic"\n')
+    assert "did you mean 'name'?" in told("run", "-c", config)
+    assert "No such file" in told("run", "-c", tmp_path / "none.toml")
+    assert "No such file" in told("replay", tmp_path / "none.mcap")
+    assert "no device 'nobody'" in told("replay", real_session, "--device", "nobody")
+    assert "No such file" in told("replay", real_session, "--bundle", tmp_path / "none.onnx")
+    assert "no ONNX model" in told("inspect", config)
+    assert "expected mqtt://" in told("watch", "http://x")
+    assert "expected mqtt://" in told("replay", real_session, "--mqtt", "x")
+    assert "holds no acc_exp" in told("import", "hapt", tmp_path)
+    assert "can't be read" in told("train", tmp_path / "none.toml")
+    assert "not a finished run" in told("compile", tmp_path)
+
+
+def test_nonsense_options_are_refused(real_session: Path) -> None:
+    for options in (["--speed", "fast"], ["--speed", "-1"], ["--batch", "0"], ["--hop", "0"]):
+        assert streamer("replay", real_session, *options, ok=False).returncode == 2
+
+
+def test_a_session_that_the_bundle_cannot_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "slow.mcap"
+    with SessionWriter(path) as writer:
+        writer.add_stream(stream_info(rate_hz=20.0))
+        writer.add_batch(counted_samples(100, rate_hz=20.0))
+    assert "20 Hz, needed at least 45 Hz" in told("replay", path)
+
+
+def test_record_and_replay_agree(tmp_path: Path) -> None:
+    config, session = tmp_path / "gateway.toml", tmp_path / "live.mcap"
+    config.write_text(
+        f'[mqtt]\nlisten = "127.0.0.1:{free_port()}"\n'
+        '[[adapters]]\ntype = "synthetic"\nseconds = 3.5\n'
+    )
+    streamer("record", session, "-c", config)
+    recorded = [
+        event.payload.decode() for event in SessionReader(session) if hasattr(event, "payload")
+    ]
+    assert recorded
+    assert streamer("replay", session, "--json").stdout.splitlines() == recorded
+
+
+def test_a_gateway_stops_tidily_when_told_to(tmp_path: Path) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        f'[mqtt]\nlisten = "127.0.0.1:{free_port()}"\n[[adapters]]\ntype = "synthetic"\n'
+    )
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        gateway = subprocess.Popen(
+            [sys.executable, "-m", "streamer", "run", "-c", config], stderr=subprocess.PIPE
+        )
+        time.sleep(3)
+        gateway.send_signal(stop)
+        _, said = gateway.communicate(timeout=20)
+        assert (gateway.returncode, said.decode()) == (0, "")
+
+
+def test_import_hapt_makes_sessions(tmp_path: Path) -> None:
+    raw = tmp_path / "HAPT" / "RawData"
+    raw.mkdir(parents=True)
+    rows = "".join(f"{n / 100} 0 1\n" for n in range(500))
+    (raw / "acc_exp07_user03.txt").write_text(rows)
+    (raw / "gyro_exp07_user03.txt").write_text(rows)
+    (raw / "labels.txt").write_text("7 3 5 101 200\n7 3 12 201 300\n8 3 1 1 10\n")
+    said = streamer("import", "hapt", tmp_path / "HAPT", "--out", tmp_path / "sessions").stdout
+    assert "500 samples, 2 annotations" in said
+    session = tmp_path / "sessions" / "hapt_exp07_user03.mcap"
+    stand, rise = read_annotations(session)
+    start = 946_684_800 + 7 * 3600
+    assert (stand.wearer, stand.label) == ("user03", "stand")
+    assert (stand.start - start, stand.end - start) == (pytest.approx(2.0), pytest.approx(4.0))
+    assert rise.label == "lie to stand"
+    (info, *_) = SessionReader(session)
+    batches = [event for event in SessionReader(session) if hasattr(event, "values")]
+    assert info.conversion == "g to m/s2"
+    assert sum(map(len, batches)) == 500
+    assert batches[0].values[1].tolist() == pytest.approx([0.0980665, 0, 9.80665, 0.01, 0, 1])
+
+
+def test_malformed_hapt_files_are_told(tmp_path: Path) -> None:
+    (tmp_path / "acc_exp01_user01.txt").write_text("0 0 1\n0 0 1\n")
+    assert "labels.txt is missing" in told("import", "hapt", tmp_path)
+    (tmp_path / "labels.txt").write_text("1 1 13 1 2\n")
+    assert "activity 1 to 12" in told("import", "hapt", tmp_path)
+    (tmp_path / "labels.txt").write_text("1 1 1 1 2\n")
+    assert "gyro_exp01_user01.txt is missing" in told("import", "hapt", tmp_path)
+    (tmp_path / "gyro_exp01_user01.txt").write_text("0 0 1\n")
+    assert "has 2 samples but its gyro file 1" in told("import", "hapt", tmp_path)
+    (tmp_path / "gyro_exp01_user01.txt").write_text("0 x 1\n")
+    assert "can't be read as numbers" in told("import", "hapt", tmp_path)
+
+
+def test_sessions_of_two_devices_replay_one_or_both(tmp_path: Path) -> None:
+    path = tmp_path / "two.mcap"
+    with SessionWriter(path) as writer:
+        for device in ("left", "right"):
+            writer.add_stream(stream_info(device))
+            for batch in cut(counted_samples(200, device), [20]):
+                writer.add_batch(batch)
+    both = [json.loads(line) for line in streamer("replay", path, "--json").stdout.splitlines()]
+    assert [message["wearer"] for message in both].count("left") == len(both) / 2 == 3
+    one = streamer("replay", path, "--json", "--device", "left").stdout.splitlines()
+    assert [json.loads(line) for line in one] == [m for m in both if m["wearer"] == "left"]
+    assert both[0]["window"]["start"] == EPOCH

@@ -1,0 +1,191 @@
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from blockbuster import BlockBuster
+from typing_extensions import override
+
+from conftest import counted_samples, cut, stream_info
+from device_adapters.adapter import AdapterStatistics, DeviceAdapter
+from device_adapters.replay import ReplayAdapter, ReplayOptions
+from device_adapters.samples import SampleBatch, StreamInfo
+from device_adapters.session_file import EmittedLabel, SessionReader
+from device_adapters.synthetic import SyntheticAdapter, SyntheticOptions
+from streamer.gateway import Gateway
+from streamer.messages import Label, Segment
+from streamer.publishers import Publisher, PublisherStatistics
+from streamer.recognizer import Recognizer
+from streamer.recorder import Recorder
+
+
+class Collector(Publisher):
+    def __init__(self) -> None:
+        self.payloads: list[bytes] = []
+        self.segments: list[Segment] = []
+        self.open = False
+
+    @override
+    async def __aenter__(self) -> Self:
+        self.open = True
+        return self
+
+    @override
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.open = False
+
+    @override
+    async def publish(self, label: Label, segments: Sequence[Segment]) -> None:
+        assert self.open
+        self.payloads.append(label.to_json())
+        self.segments += segments
+
+    @override
+    def statistics(self) -> PublisherStatistics:
+        return PublisherStatistics(len(self.payloads))
+
+
+class Scripted(DeviceAdapter):
+    """Yields these batches, then fails if there is an error to raise."""
+
+    def __init__(
+        self, info: StreamInfo, batches: list[SampleBatch], error: Exception | None = None
+    ) -> None:
+        self._streams = {info.device: info}
+        self._batches = batches
+        self._error = error
+
+    @property
+    @override
+    def streams(self) -> Mapping[str, StreamInfo]:
+        return self._streams
+
+    @override
+    async def __aenter__(self) -> Self:
+        return self
+
+    @override
+    async def __aexit__(self, *exc_info: object) -> None:
+        pass
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[SampleBatch]:
+        for batch in self._batches:
+            yield batch
+            await asyncio.sleep(0)
+        if self._error is not None:
+            raise self._error
+
+    @override
+    def statistics(self) -> AdapterStatistics:
+        return AdapterStatistics(0, 0, 0)
+
+
+async def run_replay(bundle: Path, **options: Any) -> Collector:
+    collector = Collector()
+    adapter = ReplayAdapter(ReplayOptions.model_validate(options))
+    await Gateway([adapter], Recognizer.load(bundle), [collector]).run()
+    return collector
+
+
+@pytest.fixture(scope="module")
+def expected(bundle: Path, real_session: Path) -> list[bytes]:
+    return asyncio.run(run_replay(bundle, file=real_session, speed="max")).payloads
+
+
+@pytest.mark.parametrize("batch", [1, 7, 50])
+async def test_a_replay_gives_the_same_bytes_however_it_is_cut(
+    bundle: Path, real_session: Path, expected: list[bytes], batch: int
+) -> None:
+    collector = await run_replay(bundle, file=real_session, speed="max", batch=batch)
+    assert collector.payloads == expected
+
+
+@pytest.mark.parametrize("speed", [40, 100])
+async def test_a_replay_gives_the_same_bytes_at_every_speed(
+    bundle: Path, real_session: Path, expected: list[bytes], speed: float
+) -> None:
+    collector = await run_replay(bundle, file=real_session, speed=speed)
+    assert collector.payloads == expected
+
+
+async def test_a_live_recording_replays_to_the_labels_that_were_emitted(
+    bundle: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "live.mcap"
+    adapter = SyntheticAdapter(SyntheticOptions(devices=2, seconds=4, batch=5))
+    live = Collector()
+    await Gateway([adapter], Recognizer.load(bundle), [live], Recorder(path)).run()
+    recorded = [event for event in SessionReader(path) if isinstance(event, EmittedLabel)]
+    replayed = await run_replay(bundle, file=path, speed="max")
+    assert len(live.payloads) >= 4
+    assert [label.payload for label in recorded] == live.payloads
+    assert sorted(replayed.payloads) == sorted(live.payloads)
+    assert adapter.statistics().dropped == 0
+
+
+async def test_a_stream_that_does_not_fit_is_refused_and_the_others_go_on(
+    bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow = Scripted(stream_info("slow", 20.0), cut(counted_samples(200, "slow", 20.0), [10]))
+    sound = Scripted(stream_info("sound"), cut(counted_samples(200, "sound"), [10]))
+    collector = Collector()
+    gateway = Gateway([slow, sound], Recognizer.load(bundle), [collector])
+    await gateway.run()
+    assert len(collector.payloads) == 3
+    assert list(gateway.statistics().refused) == ["slow"]
+    assert caplog.text.count("does not fit the bundle") == 1
+
+
+async def test_an_adapter_that_cannot_go_on_ends_the_gateway_tidily(
+    bundle: Path, no_leaked_tasks: None
+) -> None:
+    broken = Scripted(stream_info(), cut(counted_samples(10), [10]), RuntimeError("unplugged"))
+    endless = SyntheticAdapter(SyntheticOptions())
+    collector = Collector()
+    with pytest.raises(ExceptionGroup) as caught:
+        await Gateway([broken, endless], Recognizer.load(bundle), [collector]).run()
+    assert caught.group_contains(RuntimeError, match="unplugged")
+    assert not collector.open
+
+
+async def test_a_cancelled_gateway_leaves_nothing_behind(
+    bundle: Path, tmp_path: Path, no_leaked_tasks: None
+) -> None:
+    path = tmp_path / "cancelled.mcap"
+    collector = Collector()
+    adapter = SyntheticAdapter(SyntheticOptions(batch=2))
+    gateway = Gateway([adapter], Recognizer.load(bundle), [collector], Recorder(path))
+    running = asyncio.create_task(gateway.run())
+    await asyncio.sleep(0.3)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not collector.open
+    reader = SessionReader(path)
+    assert any(isinstance(event, SampleBatch) for event in reader)
+    assert reader.damage is None
+
+
+async def test_the_event_loop_is_never_blocked(bundle: Path, tmp_path: Path) -> None:
+    adapter = SyntheticAdapter(SyntheticOptions(seconds=3.5))
+    gateway = Gateway(
+        [adapter], Recognizer.load(bundle), [Collector()], Recorder(tmp_path / "s.mcap")
+    )
+    detector = BlockBuster()
+    detector.activate()
+    try:
+        await gateway.run()
+    finally:
+        detector.deactivate()
+    assert gateway.statistics().recognizer.labels >= 1
+
+
+async def test_the_counts_of_every_part_add_up(bundle: Path) -> None:
+    batches = cut(counted_samples(300), [10])
+    gateway = Gateway([Scripted(stream_info(), batches)], Recognizer.load(bundle), [Collector()])
+    await gateway.run()
+    statistics = gateway.statistics()
+    assert statistics.recognizer.samples == 300
+    assert statistics.recognizer.labels == statistics.publishers[0].published == 7

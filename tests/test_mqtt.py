@@ -1,0 +1,290 @@
+"""The publisher and the subscription against Debian's mosquitto and the embedded broker."""
+
+import asyncio
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import pytest
+
+from conftest import EPOCH, Mosquitto, free_port, needs
+from device_adapters.errors import BrokerAddressError
+from device_adapters.mqtt.connection import BrokerAddress, split_url
+from device_adapters.replay import ReplayAdapter, ReplayOptions
+from streamer import Label, subscribe
+from streamer.broker import EmbeddedBroker
+from streamer.errors import BrokerError
+from streamer.gateway import Gateway
+from streamer.messages import Alternative, Segment, SegmentEvent, TimeSpan
+from streamer.publishers.mqtt import QUEUED_MESSAGES, MqttPublisher
+from streamer.recognizer import Recognizer
+
+
+def label(seq: int, wearer: str = "anna") -> Label:
+    window = TimeSpan(EPOCH + seq, EPOCH + seq + 2.54)
+    others = (Alternative("lie", 0.1),)
+    return Label(wearer, (wearer,), "walk", ("walk",), 0.9, others, window, 1.0, 0, "test", seq)
+
+
+def segment(seq: int, event: SegmentEvent, wearer: str = "anna") -> Segment:
+    start = EPOCH + seq
+    return Segment(event, wearer, f"{wearer}-{seq}", "walk", ("walk",), 0.9, start, start, 0.0)
+
+
+class Listener:
+    """A subscriber of everything, which keeps the messages."""
+
+    def __init__(self, port: int) -> None:
+        self._client = aiomqtt.Client("127.0.0.1", port)
+        self.messages: list[tuple[str, bytes, bool]] = []
+
+    async def __aenter__(self) -> "Listener":
+        await self._client.__aenter__()
+        await self._client.subscribe("har/#", 1)
+        self._task = asyncio.create_task(self._listen(), name="listener")
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        with contextlib.suppress(aiomqtt.MqttError):
+            await self._client.__aexit__(None, None, None)
+
+    async def _listen(self) -> None:
+        async for message in self._client.messages:
+            assert isinstance(message.payload, bytes)
+            self.messages.append((message.topic.value, message.payload, bool(message.retain)))
+
+    def on(self, topic: str) -> list[bytes]:
+        return [payload for came_on, payload, _ in self.messages if came_on == topic]
+
+    async def until(self, topic: str, count: int) -> list[bytes]:
+        async with asyncio.timeout(10):
+            while len(self.on(topic)) < count:
+                await asyncio.sleep(0.01)
+        return self.on(topic)
+
+
+def seqs(payloads: list[bytes]) -> list[int]:
+    return [json.loads(payload)["seq"] for payload in payloads]
+
+
+async def test_topics_are_as_documented(mosquitto: Mosquitto) -> None:
+    publisher = MqttPublisher(BrokerAddress(url=mosquitto.url), "home")
+    async with Listener(mosquitto.port) as listener:
+        async with publisher:
+            await publisher.connected()
+            await publisher.publish(label(0), [segment(0, SegmentEvent.START)])
+            await publisher.publish(label(1), [])
+            await listener.until("har/home/anna/activity", 2)
+        await listener.until("har/home/status", 2)
+    assert listener.on("har/home/anna/activity") == [label(0).to_json(), label(1).to_json()]
+    assert listener.on("har/home/anna/segment") == [segment(0, SegmentEvent.START).to_json()]
+    assert listener.on("har/home/anna/state") == listener.on("har/home/anna/segment")
+    assert listener.on("har/home/status") == [b"online", b"offline"]
+    async with Listener(mosquitto.port) as late:
+        await late.until("har/home/anna/state", 1)
+        await late.until("har/home/status", 1)
+    retained = {topic for topic, _, is_retained in late.messages if is_retained}
+    assert retained == {"har/home/anna/state", "har/home/status"}
+
+
+async def test_messages_keep_their_order_and_none_is_lost(mosquitto: Mosquitto) -> None:
+    count = 3 * QUEUED_MESSAGES
+    async with Listener(mosquitto.port) as listener:
+        async with MqttPublisher(BrokerAddress(url=mosquitto.url), "home") as publisher:
+            await publisher.connected()
+            for seq in range(count):
+                await publisher.publish(label(seq), [])
+        payloads = await listener.until("har/home/anna/activity", count)
+    assert seqs(payloads) == list(range(count))
+    assert publisher.statistics().published == count
+    assert publisher.statistics().dropped == 0
+
+
+async def test_a_restarted_broker_gets_the_states_back(mosquitto: Mosquitto) -> None:
+    publisher = MqttPublisher(BrokerAddress(url=mosquitto.url), "home")
+    async with publisher:
+        await publisher.connected()
+        for wearer in ("anna", "ben"):
+            await publisher.publish(label(0, wearer), [segment(0, SegmentEvent.START, wearer)])
+        async with asyncio.timeout(5):
+            while publisher.statistics().queued:
+                await asyncio.sleep(0.01)
+        mosquitto.kill()
+        await publisher.publish(label(1), [segment(1, SegmentEvent.START)])
+        mosquitto.start()
+        async with Listener(mosquitto.port) as listener:
+            (first, *_) = await listener.until("har/home/ben/state", 1)
+            assert json.loads(first)["id"] == "ben-0"
+            await listener.until("har/home/anna/activity", 1)
+            assert listener.on("har/home/status")[0] == b"online"
+            assert json.loads(listener.on("har/home/anna/state")[-1])["id"] == "anna-1"
+            assert seqs(listener.on("har/home/anna/activity"))[-1] == 1
+
+
+async def test_a_gateway_that_is_killed_is_reported_offline(mosquitto: Mosquitto) -> None:
+    config = mosquitto.folder / "gateway.toml"
+    config.write_text(
+        f'name = "doomed"\n[mqtt]\nurl = "{mosquitto.url}"\n[[adapters]]\ntype = "synthetic"\n'
+    )
+    async with Listener(mosquitto.port) as listener:
+        gateway = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "streamer", "run", "-c", str(config)
+        )
+        assert await listener.until("har/doomed/status", 1) == [b"online"]
+        gateway.kill()
+        await gateway.wait()
+        assert await listener.until("har/doomed/status", 2) == [b"online", b"offline"]
+
+
+async def test_without_a_broker_the_newest_labels_are_kept_and_the_others_counted() -> None:
+    publisher = MqttPublisher(BrokerAddress(url=f"mqtt://127.0.0.1:{free_port()}"), "home")
+    await publisher.__aenter__()
+    for seq in range(QUEUED_MESSAGES + 50):
+        await publisher.publish(label(seq), [])
+    statistics = publisher.statistics()
+    assert (statistics.queued, statistics.dropped) == (QUEUED_MESSAGES, 50)
+    publisher._connection.cancel()
+    await asyncio.gather(publisher._connection, return_exceptions=True)
+
+
+async def replay_to(port: int, session: Path, bundle: Path, **options: Any) -> list[bytes]:
+    adapter = ReplayAdapter(ReplayOptions.model_validate({"file": session, **options}))
+    recognizer = Recognizer.load(bundle)
+    publisher = MqttPublisher(BrokerAddress(url=f"mqtt://127.0.0.1:{port}"), "home")
+    async with Listener(port) as listener:
+        await Gateway([adapter], recognizer, [publisher]).run()
+        topic = f"har/home/{next(iter(adapter.streams))}/activity"
+        return await listener.until(topic, recognizer.statistics().labels)
+
+
+async def test_a_replay_reaches_subscribers_whole_at_every_speed_and_cut(
+    mosquitto: Mosquitto, real_session: Path, bundle: Path
+) -> None:
+    whole = await replay_to(mosquitto.port, real_session, bundle, speed="max")
+    assert seqs(whole) == list(range(len(whole)))
+    assert whole == await replay_to(mosquitto.port, real_session, bundle, speed=100, batch=7)
+
+
+async def test_killing_the_broker_in_the_middle_loses_nothing_that_counts(
+    mosquitto: Mosquitto, real_session: Path, bundle: Path
+) -> None:
+    adapter = ReplayAdapter(ReplayOptions(file=real_session, speed=60.0))
+    recognizer = Recognizer.load(bundle)
+    publisher = MqttPublisher(BrokerAddress(url=mosquitto.url), "home")
+    running = asyncio.create_task(Gateway([adapter], recognizer, [publisher]).run())
+    await publisher.connected()
+    await asyncio.sleep(1)
+    mosquitto.kill()
+    await asyncio.sleep(0.5)
+    mosquitto.start()
+    wearer = next(iter(adapter.streams))
+    async with Listener(mosquitto.port) as listener:
+        await listener.until(f"har/home/{wearer}/state", 1)
+        await running
+        labels = recognizer.statistics().labels
+        async with asyncio.timeout(5):
+            while seqs(listener.on(f"har/home/{wearer}/activity"))[-1] < labels - 1:
+                await asyncio.sleep(0.01)
+        await listener.until("har/home/status", 2)
+    numbers = seqs(listener.on(f"har/home/{wearer}/activity"))
+    assert numbers == list(range(numbers[0], labels)), "labels after the restart are complete"
+    assert publisher.statistics().dropped == 0
+
+
+async def test_mosquitto_sub_shows_valid_json(
+    mosquitto: Mosquitto, real_session: Path, bundle: Path
+) -> None:
+    shown = mosquitto.folder / "shown"
+    with shown.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            needs("mosquitto_sub"),
+            *("-p", str(mosquitto.port), "-t", "har/#", "-v"),
+            stdout=output,
+        )
+        await replay_to(mosquitto.port, real_session, bundle, speed="max")
+        await asyncio.sleep(0.3)
+        process.terminate()
+        await process.wait()
+    lines = shown.read_text().splitlines()
+    assert len(lines) > 700
+    for line in lines:
+        topic, _, payload = line.partition(" ")
+        if topic.endswith("/status"):
+            assert payload in {"online", "offline"}
+        else:
+            assert json.loads(payload)["wearer"] == topic.split("/")[2]
+
+
+async def test_the_embedded_broker_serves_publisher_and_subscriber(bundle: Path) -> None:
+    port = free_port()
+    ready = asyncio.Event()
+    async with EmbeddedBroker("127.0.0.1", port):
+        labels = subscribe(f"mqtt://127.0.0.1:{port}/har/home/+/activity", ready=ready)
+        first = asyncio.ensure_future(anext(labels))
+        await ready.wait()
+        async with MqttPublisher(
+            BrokerAddress(url=f"mqtt://127.0.0.1:{port}"), "home"
+        ) as publisher:
+            await publisher.publish(label(7), [])
+            assert await first == label(7)
+        await labels.aclose()
+
+
+async def test_an_address_in_use_is_told_in_a_line(mosquitto: Mosquitto) -> None:
+    with pytest.raises(BrokerError, match="another program listens there"):
+        async with EmbeddedBroker("127.0.0.1", mosquitto.port):
+            pass
+
+
+async def test_a_subscription_survives_garbage_and_a_restart(
+    mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    ready = asyncio.Event()
+    labels = subscribe(mosquitto.url, ready=ready)
+    first = asyncio.ensure_future(anext(labels))
+    await ready.wait()
+    async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+        for payload in (b"", b"\xff", b"{}", b'{"wearer": 3}', label(1).to_json()):
+            await client.publish("har/home/anna/activity", payload, 1)
+        assert await first == label(1)
+    assert caplog.text.count("is no label") == 4
+    mosquitto.kill()
+    mosquitto.start()
+    ready.clear()
+    second = asyncio.ensure_future(anext(labels))
+    async with asyncio.timeout(10):
+        await ready.wait()
+    async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+        await client.publish("har/home/anna/activity", label(2).to_json(), 1)
+        assert await second == label(2)
+    await labels.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("mqtt://host", ("mqtt", "host", 1883, "")),
+        ("mqtts://host:99/har/+/+/activity", ("mqtts", "host", 99, "har/+/+/activity")),
+        ("mqtt://[::1]:1884/har/#", ("mqtt", "::1", 1884, "har/#")),
+        ("mqtt://host/har/living%20room/#", ("mqtt", "host", 1883, "har/living room/#")),
+    ],
+)
+def test_urls_are_split(url: str, parts: tuple[str, str, int, str]) -> None:
+    assert split_url(url) == parts
+
+
+@pytest.mark.parametrize("url", ["", "host", "http://host", "mqtt://", "mqtt://host:0x1"])
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(BrokerAddressError):
+        split_url(url)
+
+
+def test_a_missing_password_file_is_told(tmp_path: Path) -> None:
+    address = BrokerAddress(username="u", password_file=tmp_path / "none")
+    with pytest.raises(BrokerAddressError, match="none"):
+        address.client()

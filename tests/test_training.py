@@ -1,0 +1,217 @@
+"""Training on sessions: augmentation by its properties, and the whole way from data to bundle."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import CHANNELS, EPOCH, UNITS, stream_info
+from device_adapters.samples import SampleBatch
+from device_adapters.session_file import Annotation, SessionWriter
+from streamer.errors import TrainingError
+from streamer.recognizer import Recognizer
+from streamer.share.labels import END, START, LabelSet
+from streamer.training.augmentation import (
+    IGNORED,
+    draw_own_words,
+    jitter,
+    scale,
+    teacher_forcing,
+    turn_sensors,
+)
+from streamer.training.config import DataConfig, OptimisationConfig, TrainingConfig
+from streamer.training.data import UNLABELLED, cut_windows, read_stretches, transition_matrix
+from streamer.training.trainer import load_run, train
+
+SEQUENCES = st.lists(st.lists(st.integers(2, 30), min_size=1, max_size=5), min_size=1, max_size=30)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@given(SEQUENCES, st.integers(0, 2**31))
+def test_a_replaced_label_is_one_of_its_own_words(labels: list[list[int]], seed: int) -> None:
+    for label, drawn in zip(labels, draw_own_words(labels, 0.5, generator(seed)), strict=True):
+        assert drawn == label or (len(drawn) == 1 and drawn[0] in label)
+    assert draw_own_words(labels, 0.0, generator(seed)) == labels
+    assert all(len(drawn) == 1 for drawn in draw_own_words(labels, 1.0, generator(seed)))
+
+
+def test_labels_are_replaced_as_often_as_asked_and_each_word_alike() -> None:
+    drawn = draw_own_words([[5, 6, 7]] * 30_000, 0.2, generator())
+    replaced = [label[0] for label in drawn if len(label) == 1]
+    assert len(replaced) / 30_000 == pytest.approx(0.2, abs=0.01)
+    for word in (5, 6, 7):
+        assert replaced.count(word) / len(replaced) == pytest.approx(1 / 3, abs=0.03)
+
+
+@given(SEQUENCES)
+def test_the_decoder_is_taught_every_word_and_the_end(labels: list[list[int]]) -> None:
+    inputs, targets = teacher_forcing(labels, start=0, end=1)
+    for label, given_words, wanted in zip(labels, inputs.tolist(), targets.tolist(), strict=True):
+        assert given_words[: len(label) + 1] == [0, *label]
+        assert wanted == [*label, 1, *[IGNORED] * (len(wanted) - len(label) - 1)]
+
+
+def test_turning_keeps_lengths_and_turns_all_sensors_alike() -> None:
+    windows = torch.randn(8, 20, 6, generator=generator())
+    windows[:, :, 3:] = windows[:, :, :3]
+    turned = turn_sensors(windows, 30.0, generator(1))
+    lengths = windows.view(8, 20, 2, 3).norm(dim=3)
+    assert torch.allclose(turned.view(8, 20, 2, 3).norm(dim=3), lengths, atol=1e-4)
+    assert torch.allclose(turned[:, :, :3], turned[:, :, 3:], atol=1e-5)
+    cosines = torch.nn.functional.cosine_similarity(turned[:, :, :3], windows[:, :, :3], dim=2)
+    assert cosines.min() >= np.cos(np.deg2rad(30)) - 1e-4
+    assert not torch.allclose(turned, windows)
+    assert torch.allclose(turn_sensors(windows, 0.0, generator(1)), windows, atol=1e-6)
+
+
+def test_scaling_and_jitter_have_the_size_asked_for() -> None:
+    windows = torch.ones(4000, 2, 3)
+    factors = scale(windows, 0.1, generator())
+    assert torch.equal(factors[:, 0], factors[:, 1])
+    assert factors.std().item() == pytest.approx(0.1, abs=0.01)
+    noise = jitter(windows, torch.tensor([0.0, 0.5, 1.0]), generator()) - 1
+    assert noise.std(dim=(0, 1)).tolist() == pytest.approx([0.0, 0.5, 1.0], abs=0.02)
+
+
+def write_session(folder: Path, wearer: str, seed: int) -> None:
+    """Write a minute in which the wearer rests and shakes the sensor in turn."""
+    rng = np.random.default_rng(seed)
+    times = EPOCH + np.arange(3000) / 50
+    shakes = (np.arange(3000) // 500) % 2 == 1
+    values = rng.normal(0, 0.1, (3000, 6)) + shakes[:, None] * 5 * np.sin(times * 12)[:, None]
+    with SessionWriter(folder / f"{wearer}.mcap") as writer:
+        writer.add_stream(stream_info(wearer))
+        for part in range(6):
+            label = "shake it" if part % 2 else "rest"
+            writer.add_annotation(
+                Annotation(wearer, label, EPOCH + 10 * part, EPOCH + 10 * part + 9)
+            )
+        writer.add_batch(SampleBatch(wearer, times, values.astype(np.float32)))
+
+
+@pytest.fixture(scope="module")
+def sessions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sessions")
+    for seed, wearer in enumerate(("anna", "ben", "cleo", "dora")):
+        write_session(folder, wearer, seed)
+    return folder
+
+
+def configuration(folder: Path, **data: object) -> TrainingConfig:
+    settings = {
+        "name": "shaking",
+        "licence": "none",
+        "sessions": folder,
+        "validation": ("cleo",),
+        "test": ("dora",),
+        "channels": CHANNELS,
+        "units": UNITS,
+        "rate_hz": 50.0,
+        "window": 64,
+        "hop": 16,
+        "labels": ("rest", "shake it"),
+    }
+    return TrainingConfig(
+        data=DataConfig.model_validate(settings | data),
+        optimisation=OptimisationConfig(epochs=3, batch=16, stride=16),
+    )
+
+
+def test_sessions_become_stretches_with_a_label_for_each_sample(sessions: Path) -> None:
+    config = configuration(sessions)
+    stretches = read_stretches(config.data, ("rest", "shake it"))
+    assert [stretch.wearer for stretch in stretches] == ["anna", "ben", "cleo", "dora"]
+    labels = stretches[0].labels
+    assert labels[:450].tolist() == [0] * 450
+    assert labels[450:500].tolist() == [UNLABELLED] * 50
+    assert labels[500:950].tolist() == [1] * 450
+    windows = cut_windows(stretches[:1], 64, 16, 0)
+    assert (windows.labels == labels[windows.starts + 32]).all()
+    assert windows.gather(slice(0, 2)).shape == (2, 64, 6)
+
+
+def test_transitions_are_probabilities_and_none_is_impossible(sessions: Path) -> None:
+    stretches = read_stretches(configuration(sessions).data, ("rest", "shake it"))
+    matrix = transition_matrix(stretches, 2, hop=16)
+    assert np.allclose(matrix.sum(axis=1), 1)
+    assert (matrix > 0).all()
+    assert matrix[0, 0] > 0.9
+
+
+def test_the_whole_way_from_sessions_to_labels(sessions: Path, tmp_path: Path) -> None:
+    config_file = tmp_path / "train.toml"
+    config_file.write_text(
+        f"""
+        [data]
+        name = "shaking"
+        licence = "none"
+        sessions = "{sessions}"
+        validation = ["cleo"]
+        test = ["dora"]
+        channels = {list(CHANNELS)}
+        units = {list(UNITS)}
+        rate_hz = 50.0
+        window = 64
+        hop = 16
+        labels = ["rest", "shake it"]
+
+        [optimisation]
+        epochs = 3
+        batch = 16
+        stride = 16
+        """
+    )
+    run, bundle = tmp_path / "run", tmp_path / "shaking.onnx"
+    for arguments in (
+        ["train", config_file, "--out", run],
+        ["compile", run, "--out", bundle, "--name", "shaking"],
+    ):
+        subprocess.run([sys.executable, "-m", "streamer", *map(str, arguments)], check=True)
+    recognizer = Recognizer.load(bundle)
+    assert recognizer.manifest.measured is not None
+    assert recognizer.manifest.measured.accuracy > 0.95
+    write_session(tmp_path, "eve", seed=9)
+    rng = np.random.default_rng(1)
+    still = rng.normal(0, 0.1, (300, 6)).astype(np.float32)
+    labels = recognizer.push(SampleBatch("eve", EPOCH + np.arange(300) / 50, still))
+    assert {label.label for label in labels} == {"rest"}
+
+
+def test_the_same_seed_gives_the_same_weights(sessions: Path, tmp_path: Path) -> None:
+    config = configuration(sessions)
+    for name in ("one", "two"):
+        train(config, tmp_path / name)
+    networks = [load_run(tmp_path / name)[1] for name in ("one", "two")]
+    for one, two in zip(*(network.state_dict().values() for network in networks), strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"validation": ("nobody",)}, "no session of \\['nobody'\\]"),
+        ({"test": ("cleo",)}, "both data.validation and data.test"),
+        ({"validation": ("anna", "ben", "cleo")}, "none is left"),
+        ({"window": 30}, "sees 35 samples but the window has 30"),
+        ({"sessions": Path("nowhere")}, "no session"),
+        ({"labels": ("sleep",)}, "no annotation"),
+    ],
+)
+def test_what_cannot_be_learnt_from_is_told(
+    sessions: Path, tmp_path: Path, changes: dict[str, object], told: str
+) -> None:
+    with pytest.raises(TrainingError, match=told):
+        train(configuration(sessions, **changes), tmp_path / "run")
+
+
+def test_start_and_end_are_tokens() -> None:
+    label_set = LabelSet.from_names(["rest"])
+    assert label_set.tokens([START, "rest", END]) == [0, 2, 1]
