@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from import_hapt_npz import import_sessions
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
@@ -25,6 +24,7 @@ from typing_extensions import override
 
 from device_adapters.replay import ReplayAdapter, ReplayOptions
 from device_adapters.session_file import read_annotations
+from import_hapt_npz import import_sessions
 from streamer.evaluation.frames import confusion_matrix, frame_indices
 from streamer.gateway import Gateway
 from streamer.messages import Label, Segment

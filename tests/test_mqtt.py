@@ -5,7 +5,7 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiomqtt
 import pytest
@@ -41,7 +41,7 @@ class Listener:
         self._client = aiomqtt.Client("127.0.0.1", port)
         self.messages: list[tuple[str, bytes, bool]] = []
 
-    async def __aenter__(self) -> "Listener":
+    async def __aenter__(self) -> Self:
         await self._client.__aenter__()
         await self._client.subscribe("har/#", 1)
         self._task = asyncio.create_task(self._listen(), name="listener")
@@ -220,7 +220,7 @@ async def test_mosquitto_sub_shows_valid_json(
             assert json.loads(payload)["wearer"] == topic.split("/")[2]
 
 
-async def test_the_embedded_broker_serves_publisher_and_subscriber(bundle: Path) -> None:
+async def test_the_embedded_broker_serves_publisher_and_subscriber() -> None:
     port = free_port()
     ready = asyncio.Event()
     async with EmbeddedBroker("127.0.0.1", port):

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_a_segment_starts_goes_on_and_ends(tracker: SegmentTracker) -> None:
     assert events(told)[0] == (START, "walk")
     assert {event for event, _ in events(told)[1:]} == {UPDATE}
     ends = [segment.end for segment in told]
-    assert all(b - a >= UPDATE_SECONDS - 1e-6 for a, b in zip(ends, ends[1:], strict=False))
+    assert all(b - a >= UPDATE_SECONDS - 1e-6 for a, b in pairwise(ends))
     told += [s for hop in range(40, 50) for s in tracker.push(label("lie", hop))]
     (ended,) = [segment for segment in told if segment.event == END]
     (second,) = [segment for segment in told if events([segment]) == [(START, "lie")]]

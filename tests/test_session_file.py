@@ -108,9 +108,8 @@ def test_a_session_that_is_cut_anywhere_reads_up_to_there(
     path.write_bytes(whole[:size])
     try:
         reader, numbers = samples_of(path)
-    except SessionError as error:
-        assert size < 100
-        assert "\n" not in str(error)
+    except SessionError:
+        assert size < 100, "the file's head is whole"
         return
     assert reader.damage is not None
     assert str(len(whole[:size])) in str(reader.damage)
