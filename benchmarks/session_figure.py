@@ -1,6 +1,6 @@
 """Draws what the gateway says of a session against what the wearer truly did.
 
-python benchmarks/session_figure.py --out docs/images/session.svg
+python benchmarks/session_figure.py --out docs/images/session.png
 """
 
 import argparse

@@ -22,7 +22,7 @@ from streamer.broker import EmbeddedBroker
 from streamer.config import GatewayConfig, read_gateway_config
 from streamer.demo import run_demo
 from streamer.errors import StreamerError, TrainingError
-from streamer.gateway import Gateway
+from streamer.gateway import Gateway, GatewayStatistics
 from streamer.inspection import describe_bundle
 from streamer.publishers import Publisher
 from streamer.publishers.console import ConsolePublisher, as_json, as_text
@@ -214,9 +214,28 @@ async def _serve(
     async with contextlib.AsyncExitStack() as stack:
         if settings.mqtt.embedded:
             await stack.enter_async_context(EmbeddedBroker(broker.host, broker.port))
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(seconds):
                 await gateway.run()
+        except TimeoutError:
+            pass
+        finally:
+            typer.echo(_account(gateway.statistics()))
+
+
+def _account(counts: GatewayStatistics) -> str:
+    """Return what became of everything, in a line."""
+    taken, rejected = (
+        counts.recognizer,
+        counts.recognizer.out_of_order + counts.recognizer.not_finite,
+    )
+    dropped = sum(adapter.dropped for adapter in counts.adapters)
+    undelivered = sum(publisher.dropped + publisher.queued for publisher in counts.publishers)
+    return (
+        f"{taken.samples} samples of {taken.streams} wearables ({taken.lost} lost, "
+        f"{dropped} dropped, {rejected} rejected), {taken.labels} labels, "
+        f"{undelivered} messages undelivered"
+    )
 
 
 def _run(main_task: Coroutine[Any, Any, T]) -> T | None:

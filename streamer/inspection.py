@@ -33,7 +33,7 @@ def _facts(manifest: Manifest, size: int) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     return table
 
 

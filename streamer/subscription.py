@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import aiomqtt
@@ -25,7 +25,7 @@ async def subscribe(
     username: str | None = None,
     password_file: Path | None = None,
     ready: asyncio.Event | None = None,
-) -> AsyncIterator[Label]:
+) -> AsyncGenerator[Label, None]:
     """Yield the labels that arrive on an activity topic, reconnecting for ever.
 
     Messages that are no labels are passed over with a warning.

@@ -13,7 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import EPOCH, counted_samples, cut, free_port, stream_info
-from device_adapters.session_file import SessionReader, SessionWriter, read_annotations
+from device_adapters.samples import SampleBatch, StreamInfo
+from device_adapters.session_file import (
+    EmittedLabel,
+    SessionReader,
+    SessionWriter,
+    read_annotations,
+)
 from streamer import __version__
 from streamer.messages import parse_label
 
@@ -46,7 +52,14 @@ def test_the_version() -> None:
 
 def test_inspect_shows_the_packaged_bundle() -> None:
     shown = streamer("inspect").stdout
-    for fact in ("50 Hz", "128 samples (2.56 s)", "CC BY 4.0", "with gravity", "macro-F1"):
+    for fact in (
+        "acc_x [m/s2]",
+        "50 Hz",
+        "128 samples (2.56 s)",
+        "CC BY 4.0",
+        "with gravity",
+        "macro-F1",
+    ):
         assert fact in shown
     assert "├── walk ●" in shown
     assert "│   ├── up" in shown
@@ -129,7 +142,9 @@ def test_record_and_replay_agree(tmp_path: Path) -> None:
     )
     streamer("record", session, "-c", config)
     recorded = [
-        event.payload.decode() for event in SessionReader(session) if hasattr(event, "payload")
+        event.payload.decode()
+        for event in SessionReader(session)
+        if isinstance(event, EmittedLabel)
     ]
     assert recorded
     assert streamer("replay", session, "--json").stdout.splitlines() == recorded
@@ -163,12 +178,13 @@ def test_import_hapt_makes_sessions(tmp_path: Path) -> None:
     stand, rise = read_annotations(session)
     start = 946_684_800 + 7 * 3600
     assert (stand.wearer, stand.label) == ("user03", "stand")
-    assert (stand.start - start, stand.end - start) == (pytest.approx(2.0), pytest.approx(4.0))
+    assert [stand.start - start, stand.end - start] == pytest.approx([2.0, 4.0])
     assert rise.label == "lie to stand"
     (info, *_) = SessionReader(session)
-    batches = [event for event in SessionReader(session) if hasattr(event, "values")]
+    batches = [event for event in SessionReader(session) if isinstance(event, SampleBatch)]
+    assert isinstance(info, StreamInfo)
     assert info.conversion == "g to m/s2"
-    assert sum(map(len, batches)) == 500
+    assert sum(len(batch) for batch in batches) == 500
     assert batches[0].values[1].tolist() == pytest.approx([0.0980665, 0, 9.80665, 0.01, 0, 1])
 
 

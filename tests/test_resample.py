@@ -72,8 +72,8 @@ def test_results_do_not_depend_on_the_cut(rate_hz: float, sizes: list[int], seed
     whole, pieces = resampled([batch], rate_hz), resampled(cut(batch, sizes), rate_hz)
     assert values_of(whole).tobytes() == values_of(pieces).tobytes()
     for field in ("observed", "lost"):
-        together = [np.concatenate([getattr(r, field) for r in runs]) for runs in (whole, pieces)]
-        assert np.array_equal(*together)
+        one, other = (np.concatenate([getattr(r, field) for r in runs]) for runs in (whole, pieces))
+        assert np.array_equal(one, other)
     assert [r.first for r in whole if r.fresh] == [r.first for r in pieces if r.fresh]
 
 

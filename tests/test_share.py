@@ -28,7 +28,8 @@ def real_windows(real_session: Path) -> np.ndarray:
     batches = [event for event in SessionReader(real_session) if isinstance(event, SampleBatch)]
     values = np.concatenate([batch.values for batch in batches])
     starts = np.arange(0, len(values) - WINDOW, 151)
-    return values[starts[:, None] + np.arange(WINDOW)]
+    windows: np.ndarray = values[starts[:, None] + np.arange(WINDOW)]
+    return windows
 
 
 def random_network(labels: tuple[str, ...] = LABELS) -> ShareNetwork:

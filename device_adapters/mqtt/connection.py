@@ -16,6 +16,8 @@ DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 30.0
 TIMEOUT_SECONDS = 10.0
+QUEUED_MESSAGES = 10_000
+"""Received and not yet read; beyond it aiomqtt drops messages, with a warning for each."""
 
 NO_DELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 """Without it Nagle's algorithm holds small messages back for 40 ms."""
@@ -70,6 +72,7 @@ class BrokerAddress(BaseModel):
             timeout=TIMEOUT_SECONDS,
             tls_context=ssl.create_default_context() if scheme == "mqtts" else None,
             socket_options=NO_DELAY,
+            max_queued_incoming_messages=QUEUED_MESSAGES,
         )
 
     def _password(self) -> str | None:
