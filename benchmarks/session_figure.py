@@ -30,9 +30,8 @@ def main() -> None:
     batches = (e for e in SessionReader(arguments.session) if isinstance(e, SampleBatch))
     labels = recognizer.push_all(batches)
     origin = labels[0].window.start
-    # Text stays text, and the same session gives the same file.
-    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "session", "font.size": 10})
-    figure, axes = plt.subplots(figsize=(11, 4.2), layout="constrained")
+    mpl.rcParams["font.size"] = 10
+    figure, axes = plt.subplots(figsize=(11, 4.2), dpi=130, layout="constrained")
     for annotation in annotations:
         axes.barh(
             names.index(annotation.label),
@@ -61,7 +60,7 @@ def main() -> None:
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(arguments.out, metadata={"Date": None})
+    figure.savefig(arguments.out)
 
 
 if __name__ == "__main__":

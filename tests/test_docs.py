@@ -44,7 +44,7 @@ def test_python_examples_run(number: int, mosquitto: Mosquitto, tmp_path: Path) 
 def test_every_command_in_the_documentation_exists() -> None:
     shown = "\n".join("\n".join(blocks(page, "(?:sh|console)")) for page in PAGES)
     commands = set(re.findall(r"^\s*\$?\s*streamer ([a-z]+)", shown, re.MULTILINE))
-    assert {"demo", "run", "replay", "record", "train", "watch"} <= commands
+    assert {"run", "replay", "record", "train", "watch"} <= commands
     for command in commands:
         subprocess.run(
             [sys.executable, "-m", "streamer", command, "--help"], capture_output=True, check=True
