@@ -37,6 +37,7 @@ app = typer.Typer(
     help="Streaming human-activity recognition: wearables in, activity words out over MQTT.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     add_completion=False,
 )
 import_app = typer.Typer(help="Make sessions of public data sets.", no_args_is_help=True)
