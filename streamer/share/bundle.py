@@ -31,6 +31,27 @@ class Calibration(_Part):
     temperature: float = Field(gt=0)
 
 
+class Streaming(_Part):
+    """What the graph keeps of a stream between hops.
+
+    Attributes:
+        receptive_field: samples that one output of the encoder sees.
+        state: floats in the encoder's caches.
+        sums: sums over time in a partial result; merged by adding.
+        maxima: maxima over time in a partial result, after the sums; merged by the larger.
+    """
+
+    receptive_field: int = Field(gt=0)
+    state: int = Field(ge=0)
+    sums: int = Field(ge=0)
+    maxima: int = Field(ge=0)
+
+    @property
+    def partial(self) -> int:
+        """Numbers in a partial result."""
+        return self.sums + self.maxima
+
+
 class TrainingData(_Part):
     """What the model has learnt from.
 
@@ -84,6 +105,7 @@ class Manifest(_Part):
         rate_hz: samples a second.
         window: samples that a label speaks of.
         hop: samples between two labels, by default.
+        streaming: what the graph keeps of a stream between hops.
         calibration: what turns scores into probabilities.
         transitions: probability of each label `hop` samples after each other.
         training: what the model has learnt from.
@@ -103,6 +125,7 @@ class Manifest(_Part):
     rate_hz: float = Field(gt=0)
     window: int = Field(gt=0)
     hop: int = Field(gt=0)
+    streaming: Streaming
     calibration: Calibration
     transitions: tuple[tuple[float, ...], ...]
     training: TrainingData
@@ -119,6 +142,8 @@ class Manifest(_Part):
             raise ValueError("display_names are not one for each label")
         if len(self.transitions) != count or {len(row) for row in self.transitions} != {count}:
             raise ValueError("transitions are not one row and column for each label")
+        if self.window <= self.streaming.receptive_field:
+            raise ValueError("the window is not longer than the receptive field")
         if len(self.units) != len(self.channels):
             raise ValueError("units are not one for each channel")
         return self

@@ -1,10 +1,12 @@
 """What `streamer train` can be told, as tables of a TOML file."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from streamer.config_file import Section
+from streamer.training.network import EncoderShape, PoolingName
 
 
 class DataConfig(Section):
@@ -38,15 +40,39 @@ class DataConfig(Section):
 
 
 class NetworkConfig(Section):
-    """The network's shape; see `streamer.training.network`."""
+    """The network's shape; see `streamer.training.network`.
 
+    Attributes:
+        encoder: `paper` for the paper's two convolutions, which fixes the next four; `separable`
+            or `dense` for a stem and residual stages of that kind.
+        width: channels inside.
+        stem_kernel: samples that the first convolution sees.
+        dilations: of each residual stage.
+        pooling: the statistics over time that the decoder is given.
+        hidden: of the LSTM.
+        embedding: length of a word's vector.
+        dropout: of the decoder.
+        encoder_dropout: of the residual stages.
+    """
+
+    encoder: Literal["paper", "separable", "dense"] = "separable"
     width: int = Field(default=64, ge=1)
     stem_kernel: int = Field(default=5, ge=1)
     dilations: tuple[int, ...] = (1, 2, 4, 8)
+    pooling: tuple[PoolingName, ...] = Field(("mean", "maximum", "deviation"), min_length=1)
     hidden: int = Field(default=128, ge=1)
     embedding: int = Field(default=64, ge=1)
     dropout: float = Field(default=0.5, ge=0, lt=1)
     encoder_dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @property
+    def shape(self) -> EncoderShape:
+        """The encoder's shape."""
+        if self.encoder == "paper":
+            return EncoderShape.paper()
+        return EncoderShape.dilated(
+            self.encoder, self.width, self.stem_kernel, self.dilations, self.pooling
+        )
 
 
 class AugmentationConfig(Section):

@@ -4,7 +4,9 @@ Source: Zhang et al., CIKM 2023, arXiv 2301.03462. The encoder here is unpadded 
 pooling's statistics can be merged, so that a stream can be encoded hop by hop.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,48 +17,134 @@ from streamer.share.labels import END, START, LabelSet
 DEVIATION_EPSILON = 1e-5
 """Keeps the square root of a variance differentiable at zero."""
 
+LARGEST_LOGIT = 50.0
+"""Attention logits are clamped to it, so that sums of their exponentials fit float64."""
+
+PoolingName = Literal["mean", "maximum", "deviation", "attention", "positives"]
+StageKind = Literal["dense", "separable"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageShape:
+    """One stage of an encoder: an unpadded convolution over time, batch normalisation, ReLU.
+
+    Attributes:
+        kind: `dense` mixes time and channels in one convolution; `separable` convolves each channel
+            over time, then mixes channels.
+        width: channels out.
+        kernel: taps over time.
+        dilation: samples between taps.
+        residual: whether the cropped input is added before the ReLU.
+    """
+
+    kind: StageKind
+    width: int
+    kernel: int
+    dilation: int = 1
+    residual: bool = False
+
+    @property
+    def reach(self) -> int:
+        """Samples before the newest that one output of the stage sees."""
+        return (self.kernel - 1) * self.dilation
+
 
 @dataclass(frozen=True, slots=True)
 class EncoderShape:
-    """What the encoder is made of.
+    """What an encoder is made of: stages, then statistics over time, side by side."""
 
-    Attributes:
-        width: channels inside.
-        stem_kernel: samples that the first convolution sees.
-        dilations: one residual block each.
-    """
+    stages: tuple[StageShape, ...]
+    pooling: tuple[PoolingName, ...]
 
-    width: int = 64
-    stem_kernel: int = 5
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    @classmethod
+    def paper(cls) -> "EncoderShape":
+        """Return the paper's encoder, without its padding."""
+        return cls((StageShape("dense", 128, 3), StageShape("dense", 128, 3)), ("mean",))
+
+    @classmethod
+    def dilated(
+        cls,
+        kind: StageKind,
+        width: int,
+        stem_kernel: int,
+        dilations: tuple[int, ...],
+        pooling: tuple[PoolingName, ...],
+    ) -> "EncoderShape":
+        """Return a dense stem and a residual stage of three taps for each dilation."""
+        stem = StageShape("dense", width, stem_kernel)
+        blocks = (StageShape(kind, width, 3, dilation, residual=True) for dilation in dilations)
+        return cls((stem, *blocks), pooling)
 
     @property
     def receptive_field(self) -> int:
         """Samples that one output of the encoder sees."""
-        return self.stem_kernel + 2 * sum(self.dilations)
+        return 1 + sum(stage.reach for stage in self.stages)
 
 
-class Residual(nn.Module):
-    """A depthwise convolution over time, a pointwise one over channels, and the cropped input."""
+class Stage(nn.Module):
+    """See `StageShape`."""
 
-    def __init__(self, width: int, dilation: int, dropout: float) -> None:
+    def __init__(self, inputs: int, shape: StageShape, dropout: float) -> None:
         super().__init__()
-        self.dilation = dilation
-        self.depthwise = nn.Conv1d(width, width, 3, dilation=dilation, groups=width, bias=False)
-        self.pointwise = nn.Conv1d(width, width, 1, bias=False)
-        self.norm = nn.BatchNorm1d(width)
-        self.dropout = nn.Dropout(dropout)
+        self.shape = shape
+        time = {"kernel_size": shape.kernel, "dilation": shape.dilation}
+        if shape.kind == "separable":
+            self.depthwise = nn.Conv1d(inputs, inputs, groups=inputs, bias=False, **time)
+            self.pointwise = nn.Conv1d(inputs, shape.width, 1, bias=False)
+        else:
+            self.dense = nn.Conv1d(inputs, shape.width, bias=False, **time)
+        self.norm = nn.BatchNorm1d(shape.width)
+        self.dropout = nn.Dropout(dropout if shape.residual else 0.0)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Map [batch, width, time] to [batch, width, time - 2 * dilation]."""
-        change = self.norm(self.pointwise(self.depthwise(inputs)))
-        kept = inputs[:, :, self.dilation : -self.dilation]
-        result: Tensor = functional.relu(kept + self.dropout(change))
-        return result
+        """Map [batch, channels, time] to [batch, width, time - reach]."""
+        separable = self.shape.kind == "separable"
+        mixed = self.pointwise(self.depthwise(inputs)) if separable else self.dense(inputs)
+        change = self.dropout(self.norm(mixed))
+        if self.shape.residual:
+            before = self.shape.reach // 2
+            change = change + inputs[:, :, before : before + change.shape[2]]
+        return functional.relu(change)
+
+
+class Pooling(nn.Module):
+    """Statistics over time of [batch, width, time]; each can be merged from parts of the time."""
+
+    def __init__(self, names: tuple[PoolingName, ...], width: int) -> None:
+        super().__init__()
+        self.names = names
+        self.width = width
+        if "attention" in names:
+            self.attention = nn.Conv1d(width, 1, 1)
+        if "positives" in names:
+            self.threshold = nn.Parameter(torch.ones(width))
+            self.slope = nn.Parameter(torch.full((width,), 4.0))
+        self.features = len(names) * width
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map [batch, width, time] to features [batch, features], in the order of the names."""
+        statistics: dict[PoolingName, Callable[[Tensor], Tensor]] = {
+            "mean": lambda h: h.mean(dim=2),
+            "maximum": lambda h: h.amax(dim=2),
+            "deviation": lambda h: (h.var(dim=2, correction=0) + DEVIATION_EPSILON).sqrt(),
+            "attention": self._attend,
+            "positives": self._count_positives,
+        }
+        return torch.cat([statistics[name](hidden) for name in self.names], dim=1)
+
+    def _attend(self, hidden: Tensor) -> Tensor:
+        """Mean weighted by a learnt softmax over time."""
+        logits = self.attention(hidden).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+        return (hidden * logits.softmax(dim=2)).sum(dim=2)
+
+    def _count_positives(self, hidden: Tensor) -> Tensor:
+        """Soft proportion of values above a learnt threshold (after MiniRocket's PPV)."""
+        above = (hidden - self.threshold[:, None]) * self.slope[:, None]
+        return above.sigmoid().mean(dim=2)
 
 
 class Encoder(nn.Module):
-    """Windows to features: unpadded convolutions, then mean, maximum and standard deviation."""
+    """Windows to features."""
 
     mean: Tensor
     deviation: Tensor
@@ -65,23 +153,19 @@ class Encoder(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("deviation", torch.ones(channels))
-        self.stem = nn.Conv1d(channels, shape.width, shape.stem_kernel, bias=False)
-        self.norm = nn.BatchNorm1d(shape.width)
-        self.blocks = nn.ModuleList(
-            Residual(shape.width, dilation, dropout) for dilation in shape.dilations
-        )
-        self.features = 3 * shape.width
+        self.shape = shape
+        widths = [channels, *(stage.width for stage in shape.stages)]
+        stages = zip(widths, shape.stages, strict=False)
+        self.stages = nn.ModuleList(Stage(inputs, stage, dropout) for inputs, stage in stages)
+        self.pooling = Pooling(shape.pooling, widths[-1])
 
     def forward(self, windows: Tensor) -> Tensor:
         """Map windows [batch, time, channels] in SI units to features [batch, features]."""
-        scaled = ((windows - self.mean) / self.deviation).transpose(1, 2)
-        hidden: Tensor = functional.relu(self.norm(self.stem(scaled)))
-        for block in self.blocks:
-            hidden = block(hidden)
-        variance = hidden.var(dim=2, correction=0)
-        return torch.cat(
-            [hidden.mean(dim=2), hidden.amax(dim=2), (variance + DEVIATION_EPSILON).sqrt()], dim=1
-        )
+        hidden = ((windows - self.mean) / self.deviation).transpose(1, 2)
+        for stage in self.stages:
+            hidden = stage(hidden)
+        features: Tensor = self.pooling(hidden)
+        return features
 
 
 class Decoder(nn.Module):
@@ -134,7 +218,7 @@ class ShareNetwork(nn.Module):
         self.label_set = label_set
         self.encoder = Encoder(channels, shape, encoder_dropout)
         words = len(label_set.vocabulary)
-        self.decoder = Decoder(self.encoder.features, words, hidden, embedding, dropout)
+        self.decoder = Decoder(self.encoder.pooling.features, words, hidden, embedding, dropout)
 
     def forward(self, windows: Tensor, tokens: Tensor) -> Tensor:
         """Return the next words' log-probabilities [batch, steps, words]; see `Decoder`."""

@@ -31,7 +31,7 @@ from streamer.training.data import (
     read_stretches,
     transition_matrix,
 )
-from streamer.training.network import EncoderShape, ShareNetwork
+from streamer.training.network import ShareNetwork
 
 WEIGHTS_FILE = "weights.npz"
 CONFIG_FILE = "config.json"
@@ -62,8 +62,8 @@ class TrainingResult:
 def build_network(config: TrainingConfig) -> ShareNetwork:
     """Return the untrained network of a configuration."""
     network = config.network
-    shape = EncoderShape(network.width, network.stem_kernel, network.dilations)
-    if shape.receptive_field > config.data.window:
+    shape = network.shape
+    if shape.receptive_field >= config.data.window:
         raise TrainingError(
             f"the encoder sees {shape.receptive_field} samples but the window has "
             f"{config.data.window}; use fewer dilations or a longer window"
