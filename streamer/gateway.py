@@ -15,14 +15,27 @@ from streamer.recognizer import Recognizer, RecognizerStatistics
 from streamer.recorder import Recorder
 from streamer.segments import SegmentTracker
 
+WAITING_BATCHES = 256
+"""Batches of all devices that may wait for the recogniser."""
+
+_Arrival = tuple[StreamInfo, SampleBatch]
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayStatistics:
-    """What every part has done; refused streams by device, with the reason."""
+    """What every part has done.
+
+    Attributes:
+        adapters: of each adapter.
+        waiting: batches that wait for the recogniser, of at most `WAITING_BATCHES`.
+        recognizer: of the recogniser.
+        publishers: of each publisher.
+        refused: the streams that do not fit the bundle, with the reason.
+    """
 
     adapters: tuple[AdapterStatistics, ...]
+    waiting: int
     recognizer: RecognizerStatistics
     publishers: tuple[PublisherStatistics, ...]
     refused: dict[str, StreamMismatchError]
@@ -52,7 +65,7 @@ class Gateway:
         self._segments = SegmentTracker(recognizer.manifest, recognizer.hop)
         self._opened: set[str] = set()
         self._refused: dict[str, StreamMismatchError] = {}
-        self._turn = asyncio.Lock()
+        self._waiting: asyncio.Queue[_Arrival | None] = asyncio.Queue(WAITING_BATCHES)
 
     async def run(self) -> None:
         """Let samples flow until the adapters end.
@@ -68,35 +81,54 @@ class Gateway:
             for adapter in self._adapters:
                 await stack.enter_async_context(adapter)
             async with asyncio.TaskGroup() as tasks:
-                for adapter in self._adapters:
-                    tasks.create_task(self._pump(adapter), name=f"pump {type(adapter).__name__}")
+                tasks.create_task(self._recognize(), name="recognize")
+                await self._pump_all()
+                await self._waiting.put(None)
 
     def statistics(self) -> GatewayStatistics:
         """Return the counts of every part."""
         return GatewayStatistics(
             adapters=tuple(adapter.statistics() for adapter in self._adapters),
+            waiting=self._waiting.qsize(),
             recognizer=self._recognizer.statistics(),
             publishers=tuple(publisher.statistics() for publisher in self._publishers),
             refused=dict(self._refused),
         )
 
-    async def _pump(self, adapter: DeviceAdapter) -> None:
-        async for batch in adapter:
-            # One batch at a time: labels leave in the order of their samples.
-            async with self._turn:
-                await self._take(adapter.streams[batch.device], batch)
+    async def _pump_all(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for adapter in self._adapters:
+                tasks.create_task(self._pump(adapter), name=f"pump {type(adapter).__name__}")
 
-    async def _take(self, info: StreamInfo, batch: SampleBatch) -> None:
+    async def _pump(self, adapter: DeviceAdapter) -> None:
+        # Waits while the queue is full: a recording can wait, a live adapter drops and counts.
+        async for batch in adapter:
+            await self._waiting.put((adapter.streams[batch.device], batch))
+
+    async def _recognize(self) -> None:
+        """Take whatever waits, from all devices, in one call, until there is no more to come."""
+        ended = False
+        while not ended:
+            arrivals = [await self._waiting.get()]
+            while not self._waiting.empty():
+                arrivals.append(self._waiting.get_nowait())
+            ended = None in arrivals
+            batches = [
+                batch
+                for arrival in arrivals
+                if arrival is not None and (batch := await self._accept(*arrival)) is not None
+            ]
+            # onnxruntime releases the interpreter while it computes; the event loop goes on.
+            for label in await asyncio.to_thread(self._recognizer.push_all, batches):
+                await self._deliver(label)
+
+    async def _accept(self, info: StreamInfo, batch: SampleBatch) -> SampleBatch | None:
+        """Record a batch, and return it if its stream can be recognised."""
         if info.device not in self._opened:
             await self._open(info)
         if self._recorder is not None:
             await self._recorder.add_batch(batch)
-        if info.device in self._refused:
-            return
-        # onnxruntime releases the interpreter while it computes; the event loop goes on.
-        labels = await asyncio.to_thread(self._recognizer.push, batch)
-        for label in labels:
-            await self._deliver(label)
+        return None if info.device in self._refused else batch
 
     async def _open(self, info: StreamInfo) -> None:
         self._opened.add(info.device)

@@ -1,6 +1,6 @@
 """Samples become labels: resampling, windows and the compiled model, for any number of streams."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,10 +13,14 @@ from streamer.errors import StreamMismatchError
 from streamer.messages import Alternative, Label, TimeSpan
 from streamer.resample import Resampler
 from streamer.share.runtime import ShareModel
+from streamer.share.streaming import StreamStates
 from streamer.stream_fit import channel_order, check_rate
-from streamer.windows import Window, WindowBuffers
+from streamer.windows import Hop, HopBuffers
 
 ALTERNATIVES = 3
+LARGEST_BATCH = 64
+"""Streams in one call; beyond it a call's arrays no longer fit a core's cache."""
+
 PROBABILITY_DIGITS = 4
 TIME_DIGITS = 6
 """Microseconds: finer than any wearable's clock, coarser than float64's error in today's epoch."""
@@ -78,11 +82,11 @@ class Recognizer:
         self.manifest = model.manifest
         rate = self.manifest.rate_hz
         self.hop = self.manifest.hop if hop_s is None else max(1, round(hop_s * rate))
-        self._model = model
         self._model_id = self.manifest.model_id
         self._names = self.manifest.label_set.names
         self._streams: dict[str, _Stream] = {}
-        self._buffers = WindowBuffers(self.manifest.window, self.hop, len(self.manifest.channels))
+        self._buffers = HopBuffers(self.manifest.window, self.hop, len(self.manifest.channels))
+        self._states = StreamStates(model, self.hop, self._buffers.capacity)
 
     @classmethod
     def load(cls, bundle: Path | str, hop_s: float | None = None) -> Self:
@@ -104,6 +108,8 @@ class Recognizer:
         self.close(info.device)
         self._streams[info.device] = _Stream(info, order, self.manifest.rate_hz)
         self._buffers.add(info.device)
+        if self._buffers.capacity > self._states.capacity:
+            self._states.grow(self._buffers.capacity)
 
     def close(self, device: str) -> None:
         """Forget a stream."""
@@ -118,25 +124,19 @@ class Recognizer:
         Raises:
             StreamMismatchError: the batch has another number of channels than its stream.
         """
-        if batch.device not in self._streams:
-            self.open(self._own_kind(batch.device))
-        stream = self._streams[batch.device]
-        if batch.values.shape[1] != stream.channels:
-            raise StreamMismatchError(
-                batch.device, "a batch has", f"{batch.values.shape[1]} channels", stream.channels
-            )
-        stream.samples += len(batch)
-        ordered = SampleBatch(batch.device, batch.times, batch.values[:, stream.order], batch.lost)
-        labels = []
-        for run in stream.resampler.push(ordered):
-            stream.lost += int(run.lost.sum())
-            windows = self._buffers.push(batch.device, run)
-            labels += [self._label(window, stream) for window in windows]
-        return labels
+        return self.push_all([batch])
 
     def push_all(self, batches: Iterable[SampleBatch]) -> list[Label]:
-        """Take batches of any streams; see `push`."""
-        return [label for batch in batches for label in self.push(batch)]
+        """Take batches of any streams, and run whichever have a hop ready in one call; see `push`.
+
+        Each stream's labels come oldest first.
+        """
+        waiting = [hop for batch in batches for hop in self._hops(batch)]
+        labels = []
+        while waiting:
+            ready, waiting = _first_of_each(waiting)
+            labels += self._step(ready)
+        return labels
 
     def statistics(self) -> RecognizerStatistics:
         """Return the counts of the open streams."""
@@ -157,25 +157,61 @@ class Recognizer:
             device, manifest.channels, manifest.units, manifest.rate_hz, "push", "device"
         )
 
-    def _label(self, window: Window, stream: _Stream) -> Label:
-        probabilities = self._model.probabilities(window.values)
-        # Rounded first, so that what is published decides, and ties fall to the first label.
-        shares = [round(p, PROBABILITY_DIGITS) for p in probabilities.tolist()]
+    def _hops(self, batch: SampleBatch) -> Iterator[Hop]:
+        if batch.device not in self._streams:
+            self.open(self._own_kind(batch.device))
+        stream = self._streams[batch.device]
+        if batch.values.shape[1] != stream.channels:
+            raise StreamMismatchError(
+                batch.device, "a batch has", f"{batch.values.shape[1]} channels", stream.channels
+            )
+        stream.samples += len(batch)
+        ordered = SampleBatch(batch.device, batch.times, batch.values[:, stream.order], batch.lost)
+        for run in stream.resampler.push(ordered):
+            stream.lost += int(run.lost.sum())
+            yield from self._buffers.push(batch.device, run)
+
+    def _step(self, hops: list[Hop]) -> list[Label]:
+        """Run one hop of each of these streams; only whole windows get a label."""
+        self._states.reset(np.array([hop.slot for hop in hops if hop.fresh], dtype=np.intp))
+        scores = self._states.step(
+            np.array([hop.slot for hop in hops]), np.stack([hop.samples for hop in hops])
+        )
+        shares = scores.probabilities.astype(np.float64).round(PROBABILITY_DIGITS).tolist()
+        return [
+            self._label(hop, own) for hop, own in zip(hops, shares, strict=True) if hop.complete
+        ]
+
+    def _label(self, hop: Hop, shares: list[float]) -> Label:
+        # By what is published: so ties fall to the first label, whatever the last digits were.
         ranked = sorted(range(len(shares)), key=lambda label: -shares[label])
         best, *others = ranked[: ALTERNATIVES + 1]
         rate = self.manifest.rate_hz
-        first, last = window.first / rate, (window.first + len(window.values) - 1) / rate
+        start, end = hop.first / rate, (hop.first + self.manifest.window - 1) / rate
+        stream = self._streams[hop.stream]
         seq, stream.labels = stream.labels, stream.labels + 1
         return Label(
-            wearer=window.stream,
-            devices=(window.stream,),
+            wearer=hop.stream,
+            devices=(hop.stream,),
             label=self._names[best],
             words=self.manifest.labels[best],
             p=shares[best],
             alternatives=tuple(Alternative(self._names[i], shares[i]) for i in others),
-            window=TimeSpan(round(first, TIME_DIGITS), round(last, TIME_DIGITS)),
-            observed=round(window.observed, PROBABILITY_DIGITS),
-            lost=window.lost,
+            window=TimeSpan(round(start, TIME_DIGITS), round(end, TIME_DIGITS)),
+            observed=round(hop.observed, PROBABILITY_DIGITS),
+            lost=hop.lost,
             model=self._model_id,
             seq=seq,
         )
+
+
+def _first_of_each(hops: list[Hop]) -> tuple[list[Hop], list[Hop]]:
+    """Return the oldest hop of each stream, of at most `LARGEST_BATCH` streams, and the rest."""
+    ready: dict[int, Hop] = {}
+    rest = []
+    for hop in hops:
+        if hop.slot in ready or len(ready) == LARGEST_BATCH:
+            rest.append(hop)
+        else:
+            ready[hop.slot] = hop
+    return list(ready.values()), rest

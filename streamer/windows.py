@@ -1,4 +1,9 @@
-"""Sliding windows over many streams at once, in arrays that are reserved when a stream joins."""
+"""Grid points become hops: the new samples between two labels, for many streams at once.
+
+A stream's hops are cut so that one of them ends with its first full window; where the window is no
+multiple of the hop, zeros fill up the very first. What a hop tells of its window is kept in arrays
+that are reserved when a stream joins.
+"""
 
 from dataclasses import dataclass
 
@@ -12,26 +17,32 @@ FIRST_SLOTS = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Window:
-    """The samples that one label speaks of.
+class Hop:
+    """The new samples of a stream since its hop before, and the window that they end.
 
     Attributes:
         stream: whose they are.
-        values: float32 [window, channels].
-        first: grid index of the first sample.
-        observed: share of the samples that was not interpolated across a gap.
+        slot: the stream's place in arrays.
+        samples: float32 [hop, channels].
+        fresh: True for a stream's first hop, and for its first after a gap.
+        complete: whether a whole window has come since then.
+        first: grid index of the window's first sample.
+        observed: share of the window that was not interpolated across a gap.
         lost: input samples that were lost inside the window or just before it began.
     """
 
     stream: str
-    values: NDArray[np.float32]
+    slot: int
+    samples: NDArray[np.float32]
+    fresh: bool
+    complete: bool
     first: int
     observed: float
     lost: int
 
 
-class WindowBuffers:
-    """The newest `window` grid points of every stream, in one array indexed by slot.
+class HopBuffers:
+    """The newest samples of every stream, in arrays indexed by slot.
 
     Args:
         window: samples in a window.
@@ -42,79 +53,76 @@ class WindowBuffers:
     def __init__(self, window: int, hop: int, channels: int) -> None:
         self._window = window
         self._hop = hop
+        self._filling = -window % hop
         self._slots: dict[str, int] = {}
         self._free = list(range(FIRST_SLOTS))
-        # Each ring is followed by its own copy, so that any window lies in one piece.
-        self._values = np.zeros((FIRST_SLOTS, 2 * window, channels), dtype=np.float32)
-        self._observed = np.zeros((FIRST_SLOTS, 2 * window), dtype=np.bool_)
-        self._lost = np.zeros((FIRST_SLOTS, 2 * window), dtype=np.int64)
+        self._samples = np.zeros((FIRST_SLOTS, hop, channels), dtype=np.float32)
+        self._observed = np.zeros((FIRST_SLOTS, window), dtype=np.bool_)
+        self._lost = np.zeros((FIRST_SLOTS, window), dtype=np.int32)
         self._count = np.zeros(FIRST_SLOTS, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._slots)
 
+    @property
+    def capacity(self) -> int:
+        """Slots that there is room for."""
+        return len(self._count)
+
     def add(self, stream: str) -> None:
         """Reserve a slot."""
         if not self._free:
             self._grow()
-        slot = self._free.pop(0)
-        self._slots[stream] = slot
-        self._count[slot] = 0
+        self._slots[stream] = self._free.pop(0)
+        self._count[self._slots[stream]] = 0
 
     def remove(self, stream: str) -> None:
         """Give a slot back."""
         self._free.append(self._slots.pop(stream))
 
-    def push(self, stream: str, run: GridRun) -> list[Window]:
-        """Take new grid points and return the windows that they complete, oldest first."""
+    def push(self, stream: str, run: GridRun) -> list[Hop]:
+        """Take new grid points and return the hops that they complete, oldest first."""
         slot = self._slots[stream]
         if run.fresh:
             self._count[slot] = 0
-        windows = []
+            self._samples[slot] = 0
+        hops = []
         start = 0
         while start < len(run.values):
-            stop = min(start + self._until_due(slot), len(run.values))
-            self._write(slot, run, start, stop)
-            if self._due(slot):
-                windows.append(self._copy(stream, slot, run.first + stop - self._window))
+            filled = (int(self._count[slot]) + self._filling) % self._hop
+            stop = min(start + self._hop - filled, len(run.values))
+            self._write(slot, run, start, stop, filled)
+            if filled + stop - start == self._hop:
+                hops.append(self._take(stream, slot, run.first + stop - self._window))
             start = stop
-        return windows
+        return hops
 
-    def _until_due(self, slot: int) -> int:
-        count = int(self._count[slot])
-        if count < self._window:
-            return self._window - count
-        return self._hop - (count - self._window) % self._hop
-
-    def _due(self, slot: int) -> bool:
-        beyond = int(self._count[slot]) - self._window
-        return beyond >= 0 and beyond % self._hop == 0
-
-    def _write(self, slot: int, run: GridRun, start: int, stop: int) -> None:
-        count = int(self._count[slot])
-        self._count[slot] = count + stop - start
+    def _write(self, slot: int, run: GridRun, start: int, stop: int, filled: int) -> None:
+        self._samples[slot, filled : filled + stop - start] = run.values[start:stop]
+        count = int(self._count[slot]) + stop - start
+        self._count[slot] = count
         # Of a hop longer than the window only the last points are seen again.
         start = max(start, stop - self._window)
-        at = (int(self._count[slot]) - (stop - start) + np.arange(stop - start)) % self._window
-        for ring in (at, at + self._window):
-            self._values[slot, ring] = run.values[start:stop]
-            self._observed[slot, ring] = run.observed[start:stop]
-            self._lost[slot, ring] = run.lost[start:stop]
+        ring = np.arange(count - (stop - start), count) % self._window
+        self._observed[slot, ring] = run.observed[start:stop]
+        self._lost[slot, ring] = run.lost[start:stop]
 
-    def _copy(self, stream: str, slot: int, first: int) -> Window:
-        begin = int(self._count[slot]) % self._window
-        part = slice(begin, begin + self._window)
-        return Window(
+    def _take(self, stream: str, slot: int, first: int) -> Hop:
+        count = int(self._count[slot])
+        return Hop(
             stream=stream,
-            values=self._values[slot, part].copy(),
+            slot=slot,
+            samples=self._samples[slot].copy(),
+            fresh=count <= self._hop - self._filling,
+            complete=count >= self._window,
             first=first,
-            observed=float(self._observed[slot, part].mean()),
-            lost=int(self._lost[slot, part].sum()),
+            observed=float(self._observed[slot].mean()),
+            lost=int(self._lost[slot].sum()),
         )
 
     def _grow(self) -> None:
-        slots = len(self._count)
-        self._values = np.concatenate([self._values, np.zeros_like(self._values)])
+        slots = self.capacity
+        self._samples = np.concatenate([self._samples, np.zeros_like(self._samples)])
         self._observed = np.concatenate([self._observed, np.zeros_like(self._observed)])
         self._lost = np.concatenate([self._lost, np.zeros_like(self._lost)])
         self._count = np.concatenate([self._count, np.zeros_like(self._count)])

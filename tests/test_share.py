@@ -14,7 +14,7 @@ from streamer.errors import BundleError
 from streamer.share.bundle import MANIFEST_KEY, UNSEALED, Manifest, digest
 from streamer.share.labels import LabelSet
 from streamer.share.runtime import ShareModel
-from streamer.training.compiler import build_graph, describe, write_bundle
+from streamer.training.compiler import build_graph, describe, streaming_layout, write_bundle
 from streamer.training.config import DataConfig, TrainingConfig
 from streamer.training.network import EncoderShape, ShareNetwork
 from streamer.training.trainer import TrainingResult
@@ -32,9 +32,11 @@ def real_windows(real_session: Path) -> np.ndarray:
     return windows
 
 
-def random_network(labels: tuple[str, ...] = LABELS) -> ShareNetwork:
+SMALL = EncoderShape.dilated("separable", 24, 5, (1, 2, 4), ("mean", "maximum", "deviation"))
+
+
+def random_network(labels: tuple[str, ...] = LABELS, shape: EncoderShape = SMALL) -> ShareNetwork:
     torch.manual_seed(3)
-    shape = EncoderShape(width=24, stem_kernel=5, dilations=(1, 2, 4))
     network = ShareNetwork(LabelSet.from_names(labels), 6, shape, hidden=20, embedding=8)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm1d):
@@ -47,7 +49,8 @@ def random_network(labels: tuple[str, ...] = LABELS) -> ShareNetwork:
     return network.eval()
 
 
-def manifest_of(labels: tuple[str, ...] = LABELS) -> Manifest:
+def manifest_of(network: ShareNetwork) -> Manifest:
+    labels = network.label_set.names
     data = DataConfig(
         name="test",
         licence="none",
@@ -61,7 +64,13 @@ def manifest_of(labels: tuple[str, ...] = LABELS) -> Manifest:
         labels=labels,
     )
     transitions = np.full((len(labels), len(labels)), 1 / len(labels)).tolist()
-    return describe("test", TrainingConfig(data=data), TrainingResult(transitions=transitions))
+    result = TrainingResult(transitions=transitions, temperature=1.25)
+    return describe("test", TrainingConfig(data=data), result, streaming_layout(network))
+
+
+def compiled(network: ShareNetwork, folder: Path) -> ShareModel:
+    write_bundle(network, manifest_of(network), folder / "test.onnx")
+    return ShareModel.load(folder / "test.onnx")
 
 
 @pytest.mark.parametrize(
@@ -71,13 +80,11 @@ def test_the_compiled_graph_equals_exhaustive_scoring(
     tmp_path: Path, real_windows: np.ndarray, labels: tuple[str, ...]
 ) -> None:
     network = random_network(labels)
-    write_bundle(network, manifest_of(labels), tmp_path / "test.onnx")
-    model = ShareModel.load(tmp_path / "test.onnx")
     with torch.no_grad():
         expected = network.scores(torch.from_numpy(real_windows)).numpy()
-    compiled = np.stack([model.scores(window) for window in real_windows])
-    assert np.abs(compiled - expected).max() < 1e-4
-    assert (compiled.argmax(axis=1) == expected.argmax(axis=1)).all()
+    scores = compiled(network, tmp_path).score_windows(real_windows).labels
+    assert np.abs(scores - expected).max() < 1e-4
+    assert (scores.argmax(axis=1) == expected.argmax(axis=1)).all()
 
 
 def test_scores_are_the_probabilities_of_whole_sequences(real_windows: np.ndarray) -> None:
@@ -89,18 +96,28 @@ def test_scores_are_the_probabilities_of_whole_sequences(real_windows: np.ndarra
 
 
 def test_constants_are_folded() -> None:
-    operators = {node.op_type for node in build_graph(random_network(), WINDOW).graph.node}
+    operators = {node.op_type for node in build_graph(random_network(), 1.0).graph.node}
     assert "BatchNormalization" not in operators
     assert "LSTM" not in operators
 
 
 def test_probabilities_are_calibrated_shares(bundle: Path, real_windows: np.ndarray) -> None:
     model = ShareModel.load(bundle)
-    window = real_windows[7]
-    scores = model.scores(window).astype(np.float64)
-    shares = np.exp(scores / model.manifest.calibration.temperature)
-    assert model.probabilities(window) == pytest.approx(shares / shares.sum())
-    assert model.probabilities(window).sum() == pytest.approx(1.0)
+    scores = model.score_windows(real_windows)
+    shares = np.exp(scores.labels.astype(np.float64) / model.manifest.calibration.temperature)
+    shares /= shares.sum(axis=1, keepdims=True)
+    assert scores.probabilities == pytest.approx(shares, abs=1e-6)
+
+
+def test_a_prefix_is_as_likely_as_all_labels_that_begin_with_it(
+    bundle: Path, real_windows: np.ndarray
+) -> None:
+    model = ShareModel.load(bundle)
+    scores, label_set = model.score_windows(real_windows), model.manifest.label_set
+    assert model.manifest.tree[1].word == "walk"
+    walks = [name.startswith("walk") for name in label_set.names]
+    assert scores.prefixes[:, 0] == pytest.approx(1.0)
+    assert scores.prefixes[:, 1] == pytest.approx(scores.probabilities[:, walks].sum(axis=1))
 
 
 def test_the_packaged_bundle_says_what_it_is(bundle: Path) -> None:
@@ -118,7 +135,7 @@ def test_the_packaged_bundle_says_what_it_is(bundle: Path) -> None:
 
 def test_the_same_network_compiles_to_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one.onnx", "two.onnx"):
-        write_bundle(random_network(), manifest_of(), tmp_path / name)
+        write_bundle(random_network(), manifest_of(random_network()), tmp_path / name)
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
 
 
@@ -138,7 +155,8 @@ def altered(bundle: Path, target: Path, **changes: object) -> Path:
         ({"format_version": 2}, "format version 2"),
         ({"labels": [["walk"]]}, "vocabulary"),
         ({"labels": [[""]] * 12}, "lower-case"),
-        ({"window": 200}, "manifest says"),
+        ({"window": 35}, "receptive field"),
+        ({"channels": ["x"], "units": ["m/s2"]}, "manifest says"),
         ({"rate_hz": 0}, "rate_hz"),
         ({"surprise": 1}, "surprise"),
         ({"transitions": [[1.0]]}, "transitions"),
@@ -178,7 +196,7 @@ def test_files_that_are_no_bundle_are_refused(bundle: Path, tmp_path: Path) -> N
 
 def test_a_single_changed_weight_is_noticed(bundle: Path, tmp_path: Path) -> None:
     model = onnx.load(bundle)
-    (weights,) = [c for c in model.graph.initializer if c.name == "c0"]
+    weights = max(model.graph.initializer, key=lambda constant: len(constant.raw_data))
     raw = bytearray(weights.raw_data)
     raw[5] ^= 1
     weights.raw_data = bytes(raw)

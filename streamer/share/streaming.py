@@ -44,10 +44,15 @@ class StreamStates:
         self._tail_position = np.zeros(capacity, dtype=np.intp)
 
     @property
+    def capacity(self) -> int:
+        """Slots that there is room for."""
+        return len(self._position)
+
+    @property
     def bytes_per_stream(self) -> int:
         """Memory that one stream takes."""
         arrays = (self._state, self._middle, self._prefix, self._tails)
-        return sum(array[0].nbytes for array in arrays) + 2 * self._position.itemsize
+        return sum(int(array[0].nbytes) for array in arrays) + 2 * self._position.itemsize
 
     def grow(self, capacity: int) -> None:
         """Make room for more slots; those that are there keep what they have."""

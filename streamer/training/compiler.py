@@ -64,7 +64,6 @@ NO_END = int(np.iinfo(np.int64).max)
 """A slice's end that is beyond any length."""
 
 
-
 def compile_run(run: Path, bundle: Path, name: str) -> Manifest:
     """Compile a finished training run into a bundle for a model of this name.
 
@@ -245,9 +244,7 @@ def _encode(graph: _Graph, encoder: Encoder) -> str:
             newest = graph.times(hidden, -reach)
             kept.append(graph.node("Reshape", newest, graph.integers(0, reach * width)))
         normalise = (mean, deviation) if number == 0 else None
-        output = graph.node(
-            "Concat", batch_and_time, graph.integers(stage.shape.width), axis=0
-        )
+        output = graph.node("Concat", batch_and_time, graph.integers(stage.shape.width), axis=0)
         hidden = _encode_stage(graph, stage, hidden, output, normalise)
     graph.node("Concat", *kept, axis=1, name=NEXT_STATE)
     return hidden
@@ -368,9 +365,7 @@ def _partial_sums(graph: _Graph, pooling: Pooling, hidden: str) -> str:
     return graph.node("Concat", *(found[name] for name, _ in _sums(pooling)), axis=2)
 
 
-def _sum_of_squares(
-    graph: _Graph, hidden: str, values: str, total: Callable[[str], str]
-) -> str:
+def _sum_of_squares(graph: _Graph, hidden: str, values: str, total: Callable[[str], str]) -> str:
     counts = graph.node("Reshape", graph.split(COUNTS, [2, 1], axis=0)[0], graph.integers(2, 1))
     mean = graph.times(graph.node("Div", values, counts), 0, 1)
     centre = graph.node("Cast", mean, to=TensorProto.FLOAT)
@@ -438,12 +433,12 @@ def _decode(graph: _Graph, decoder: Decoder, label_set: LabelSet, features: str)
     for depth in range(label_set.nodes[-1].depth + 1):
         level = [i for i, node in enumerate(label_set.nodes) if node.depth == depth]
         origins = [before.index(label_set.nodes[i].parent) for i in level]
-        # The product is taken of the parents, before they are repeated for each child.
-        product = graph.node("MatMul", hidden, recurrent)
-        if origins != list(range(len(before))):
-            parents = graph.integers(*origins)
-            product = graph.node("Gather", product, parents, axis=1)
-            memory = graph.node("Gather", memory, parents, axis=1)
+        # Children differ in their word alone, so the product is taken once for each parent.
+        parents = sorted(set(origins))
+        product = graph.node("MatMul", _chosen(graph, hidden, parents, len(before)), recurrent)
+        families = [parents.index(origin) for origin in origins]
+        product = _chosen(graph, product, families, len(parents))
+        memory = _chosen(graph, memory, origins, len(before))
         words = graph.floats(table[[label_set.nodes[i].token for i in level]])
         hidden, memory = _lstm_step(graph, graph.node("Add", product, words), memory, size)
         levels.append(hidden)
@@ -452,6 +447,13 @@ def _decode(graph: _Graph, decoder: Decoder, label_set: LabelSet, features: str)
     weight, bias = _array(decoder.output.weight).T, _array(decoder.output.bias)
     output = graph.node("LogSoftmax", graph.rows(nodes, weight, bias), axis=1)
     return graph.node("Reshape", output, graph.integers(-1, len(label_set.nodes) * len(bias)))
+
+
+def _chosen(graph: _Graph, nodes: str, which: list[int], count: int) -> str:
+    """Return some of `count` nodes of a level, [batch, nodes, channels], repeated as asked."""
+    if which == list(range(count)):
+        return nodes
+    return graph.node("Gather", nodes, graph.integers(*which), axis=1)
 
 
 def _gate_order(hidden: int) -> NDArray[np.int64]:

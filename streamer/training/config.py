@@ -59,7 +59,7 @@ class NetworkConfig(Section):
     width: int = Field(default=64, ge=1)
     stem_kernel: int = Field(default=5, ge=1)
     dilations: tuple[int, ...] = (1, 2, 4, 8)
-    pooling: tuple[PoolingName, ...] = Field(("mean", "maximum", "deviation"), min_length=1)
+    pooling: tuple[PoolingName, ...] = Field(default=("mean", "maximum", "deviation"), min_length=1)
     hidden: int = Field(default=128, ge=1)
     embedding: int = Field(default=64, ge=1)
     dropout: float = Field(default=0.5, ge=0, lt=1)

@@ -87,12 +87,14 @@ class Stage(nn.Module):
     def __init__(self, inputs: int, shape: StageShape, dropout: float) -> None:
         super().__init__()
         self.shape = shape
-        time = {"kernel_size": shape.kernel, "dilation": shape.dilation}
+        kernel, dilation = shape.kernel, shape.dilation
         if shape.kind == "separable":
-            self.depthwise = nn.Conv1d(inputs, inputs, groups=inputs, bias=False, **time)
+            self.depthwise = nn.Conv1d(
+                inputs, inputs, kernel, dilation=dilation, groups=inputs, bias=False
+            )
             self.pointwise = nn.Conv1d(inputs, shape.width, 1, bias=False)
         else:
-            self.dense = nn.Conv1d(inputs, shape.width, bias=False, **time)
+            self.dense = nn.Conv1d(inputs, shape.width, kernel, dilation=dilation, bias=False)
         self.norm = nn.BatchNorm1d(shape.width)
         self.dropout = nn.Dropout(dropout if shape.residual else 0.0)
 
@@ -135,7 +137,8 @@ class Pooling(nn.Module):
     def _attend(self, hidden: Tensor) -> Tensor:
         """Mean weighted by a learnt softmax over time."""
         logits = self.attention(hidden).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
-        return (hidden * logits.softmax(dim=2)).sum(dim=2)
+        attended: Tensor = (hidden * logits.softmax(dim=2)).sum(dim=2)
+        return attended
 
     def _count_positives(self, hidden: Tensor) -> Tensor:
         """Soft proportion of values above a learnt threshold (after MiniRocket's PPV)."""

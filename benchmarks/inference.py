@@ -1,0 +1,389 @@
+"""Time for a label: SHARE as it was released, as exported, compiled, hop by hop; and its peers.
+
+One process, one thread, the same network with the same (random) weights in every variant.
+
+    released      encoder output repeated for every label, word by word, loops in Python (torch)
+    onnx          plain export of the exhaustive scoring (onnxruntime)
+    compiled      the bundle's graph on whole windows
+    incremental   the bundle's graph on hops of 16 samples, as the gateway runs it
+    minirocket    MiniRocket and ridge of aeon, fitted on random windows
+    floor         the incremental variant's multiply-adds as one sgemm of numpy
+
+    pip install -e '.[bench]'
+    python benchmarks/inference.py --json FILE --figure docs/images/inference.png
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import onnxruntime
+import torch
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+
+from streamer.share.bundle import Calibration, Manifest, TrainingData, describe_tree
+from streamer.share.labels import END, START, LabelSet
+from streamer.share.runtime import ShareModel
+from streamer.share.streaming import StreamStates
+from streamer.training.compiler import streaming_layout, write_bundle
+from streamer.training.config import NetworkConfig
+from streamer.training.network import EncoderShape, ShareNetwork
+
+HOP = 16
+ROUNDS = 7
+ROUND_SECONDS = 0.25
+WORD_VECTOR = 1024
+"""The length of the paper's word vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a data set's windows and labels are like."""
+
+    name: str
+    channels: int
+    window: int
+    labels: tuple[str, ...]
+
+
+SHAPES = (
+    Shape(
+        "UCI-HAR",
+        9,
+        128,
+        ("walk", "walk up stairs", "walk down stairs", "sit", "stand", "lie"),
+    ),
+    Shape(
+        "PAMAP2",
+        27,
+        512,
+        (
+            *("lying", "sitting", "standing", "walking", "running", "cycling", "nordic walking"),
+            *("ascending stairs", "descending stairs", "vacuum cleaning", "ironing"),
+            "rope jumping",
+        ),
+    ),
+    Shape(
+        "Opportunity",
+        45,
+        150,
+        (
+            *(f"{verb} door {number}" for verb in ("open", "close") for number in (1, 2)),
+            *("open fridge", "close fridge", "open dishwasher", "close dishwasher"),
+            *(f"{verb} drawer {number}" for number in (1, 2, 3) for verb in ("open", "close")),
+            *("clean table", "drink from cup", "toggle switch"),
+        ),
+    ),
+)
+ENCODERS = {"paper": EncoderShape.paper(), "default": NetworkConfig().shape}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measurement."""
+
+    encoder: str
+    shape: str
+    variant: str
+    batch: int
+    window: int
+    labels: int
+    us_per_label: float
+
+
+def main() -> None:
+    """Measure, print, draw, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--figure", type=Path, help="draw time against window and labels here")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+    console = Console(width=110)
+    figures = []
+    for encoder in ENCODERS:
+        for shape in SHAPES:
+            figures += measure(encoder, shape)
+        console.print(table(encoder, [f for f in figures if f.encoder == encoder]))
+    scaling = list(measure_scaling())
+    console.print(scaling_table(scaling))
+    if arguments.json is not None:
+        rows = [asdict(figure) for figure in figures + scaling]
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+    if arguments.figure is not None:
+        draw(scaling, arguments.figure)
+
+
+def measure(encoder: str, shape: Shape, variants: frozenset[str] | None = None) -> list[Figure]:
+    """Time every variant on one shape, in turn, several rounds; the median round counts."""
+    torch.manual_seed(0)
+    label_set = LabelSet.from_names(shape.labels)
+    network = ShareNetwork(
+        label_set, shape.channels, ENCODERS[encoder], embedding=WORD_VECTOR, dropout=0.0
+    ).eval()
+    rng = np.random.default_rng(0)
+    windows = rng.normal(size=(64, shape.window, shape.channels)).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        model = compiled(network, shape, Path(folder) / "bundle.onnx")
+        runs: dict[tuple[str, int], Callable[[], object]] = {
+            ("released", 1): lambda: released(network, torch.from_numpy(windows[:1])),
+            ("released", 16): lambda: released(network, torch.from_numpy(windows[:16])),
+            ("compiled", 1): lambda: model.score_windows(windows[:1]),
+            ("compiled", 16): lambda: model.score_windows(windows[:16]),
+            ("incremental", 1): incremental(model, windows[:1]),
+            ("incremental", 64): incremental(model, windows),
+            ("floor", 64): floor(network, shape),
+        }
+        if variants is None:
+            exported = plain_export(network, windows, Path(folder) / "plain.onnx")
+            runs[("onnx", 1)] = lambda: exported(windows[:1])
+            runs[("onnx", 16)] = lambda: exported(windows[:16])
+            if encoder == "paper":
+                runs[("minirocket", 1)] = minirocket(windows, len(shape.labels))
+        chosen = {key: run for key, run in runs.items() if variants is None or key[0] in variants}
+        times = median_times(chosen)
+    return [
+        Figure(encoder, shape.name, variant, batch, shape.window, len(shape.labels), us / batch)
+        for (variant, batch), us in times.items()
+    ]
+
+
+def measure_scaling() -> Iterator[Figure]:
+    """Time the compiled variants of the paper's encoder over windows and numbers of labels."""
+    variants = frozenset({"released", "compiled", "incremental"})
+    names = [f"move part {number % 5} {number // 5}" for number in range(64)]
+    for window in (128, 256, 512, 1024):
+        shape = Shape("windows", 9, window, SHAPES[0].labels)
+        yield from measure("paper", shape, variants)
+    for count in (4, 8, 16, 32, 64):
+        yield from measure("paper", Shape("labels", 9, 128, tuple(names[:count])), variants)
+
+
+def median_times(runs: dict[tuple[str, int], Callable[[], object]]) -> dict[tuple[str, int], float]:
+    """Return microseconds for each run; rounds alternate, so that a slow spell hits all alike."""
+    repeats = {}
+    for key, run in runs.items():
+        run()
+        began = time.perf_counter()
+        run()
+        repeats[key] = max(1, int(ROUND_SECONDS / (time.perf_counter() - began)))
+    rounds: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
+    for _ in range(ROUNDS):
+        for key, run in runs.items():
+            began = time.perf_counter()
+            for _ in range(repeats[key]):
+                run()
+            rounds[key].append((time.perf_counter() - began) / repeats[key] * 1e6)
+    return {key: float(np.median(times)) for key, times in rounds.items()}
+
+
+@torch.no_grad()
+def released(network: ShareNetwork, windows: Tensor) -> Tensor:
+    """Score as the released code does, after its description.
+
+    The encoder's output is repeated once for every label; all copies are decoded word by word up to
+    the longest label; the words' log-probabilities are summed in loops over windows and labels.
+    """
+    label_set, decoder = network.label_set, network.decoder
+    sequences = [label_set.tokens([START, *words, END]) for words in label_set.labels]
+    longest = max(map(len, sequences))
+    padded = torch.tensor([s + [s[-1]] * (longest - len(s)) for s in sequences])
+    features = network.encoder(windows)
+    copies = features.repeat_interleave(len(sequences), dim=0)
+    inputs = padded.repeat(len(windows), 1)
+    hidden, cell = decoder.initial_hidden(copies), decoder.initial_cell(copies)
+    steps = []
+    for step in range(longest - 1):
+        hidden, cell = decoder.cell(decoder.embedding(inputs[:, step]), (hidden, cell))
+        steps.append(decoder.output(hidden).log_softmax(dim=1))
+    scores = torch.zeros(len(windows), len(sequences))
+    for window in range(len(windows)):
+        for label, sequence in enumerate(sequences):
+            row = window * len(sequences) + label
+            for step, token in enumerate(sequence[1:]):
+                scores[window, label] += steps[step][row, token]
+    return scores
+
+
+def plain_export(
+    network: ShareNetwork, windows: np.ndarray, path: Path
+) -> Callable[[np.ndarray], Any]:
+    """Export the exhaustive scoring with `torch.onnx.export` and return how to run it."""
+
+    class Exhaustive(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, samples: Tensor) -> Tensor:
+            return self.network.scores(samples)
+
+    batch = torch.export.Dim("batch")
+    example = (torch.from_numpy(windows[:2]),)
+    torch.onnx.export(
+        Exhaustive().eval(), example, str(path), dynamic_shapes=({0: batch},), verbose=False
+    )
+    session = onnxruntime.InferenceSession(path, options(), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda samples: session.run(None, {name: samples})
+
+
+def options() -> onnxruntime.SessionOptions:
+    """Return the options of a session of one thread."""
+    chosen = onnxruntime.SessionOptions()
+    chosen.intra_op_num_threads = 1
+    chosen.inter_op_num_threads = 1
+    chosen.log_severity_level = 3
+    return chosen
+
+
+def compiled(network: ShareNetwork, shape: Shape, path: Path) -> ShareModel:
+    """Compile the network and load it."""
+    label_set, count = network.label_set, len(shape.labels)
+    manifest = Manifest(
+        format_version=1,
+        name="benchmark",
+        labels=label_set.labels,
+        display_names=label_set.names,
+        vocabulary=label_set.vocabulary,
+        tree=describe_tree(label_set),
+        channels=tuple(f"channel_{number}" for number in range(shape.channels)),
+        units=("m/s2",) * shape.channels,
+        gravity=True,
+        rate_hz=50.0,
+        window=shape.window,
+        hop=HOP,
+        streaming=streaming_layout(network),
+        calibration=Calibration(temperature=1.0),
+        transitions=((1 / count,) * count,) * count,
+        training=TrainingData(name="none", licence="none", held_out=(), seed=0),
+        measured=None,
+    )
+    write_bundle(network, manifest, path)
+    return ShareModel.load(path)
+
+
+def incremental(model: ShareModel, windows: np.ndarray) -> Callable[[], object]:
+    """Return a step of so many streams, all of them past their first window."""
+    states, slots = StreamStates(model, HOP, len(windows)), np.arange(len(windows))
+    states.reset(slots)
+    for start in range(0, windows.shape[1] - HOP + 1, HOP):
+        states.step(slots, windows[:, start : start + HOP])
+    hop = np.ascontiguousarray(windows[:, :HOP])
+    return lambda: states.step(slots, hop)
+
+
+def multiply_adds(network: ShareNetwork, shape: Shape) -> int:
+    """Return the multiply-adds of one hop and one label."""
+    inputs, total = shape.channels, 0
+    for stage in network.encoder.shape.stages:
+        if stage.kind == "separable":
+            total += HOP * inputs * (stage.kernel + stage.width)
+        else:
+            total += HOP * inputs * stage.kernel * stage.width
+        inputs = stage.width
+    decoder, nodes = network.decoder, len(network.label_set.nodes)
+    size = decoder.cell.hidden_size
+    parents = len({node.parent for node in network.label_set.nodes})
+    total += network.encoder.pooling.features * 2 * size
+    return total + parents * 4 * size * size + nodes * size * decoder.output.out_features
+
+
+def floor(network: ShareNetwork, shape: Shape) -> Callable[[], object]:
+    """Return 64 streams' multiply-adds as one product of numpy."""
+    inner, columns = 384, 128
+    rows = round(64 * multiply_adds(network, shape) / (inner * columns))
+    left = np.ones((rows, inner), dtype=np.float32)
+    right = np.ones((inner, columns), dtype=np.float32)
+    result = np.empty((rows, columns), dtype=np.float32)
+    return lambda: np.matmul(left, right, out=result)
+
+
+def minirocket(windows: np.ndarray, classes: int) -> Callable[[], object]:
+    """Return MiniRocket and ridge on one window, fitted on random ones."""
+    from aeon.transformations.collection.convolution_based import MiniRocket  # noqa: PLC0415
+    from sklearn.linear_model import RidgeClassifier  # noqa: PLC0415
+
+    series = np.ascontiguousarray(windows.transpose(0, 2, 1))
+    transform = MiniRocket(random_state=0, n_jobs=1)
+    features = transform.fit_transform(series)
+    ridge = RidgeClassifier().fit(features, np.arange(len(series)) % classes)
+    one = series[:1]
+    return lambda: ridge.predict(transform.transform(one))
+
+
+def table(encoder: str, figures: list[Figure]) -> Table:
+    """Return microseconds per label, and how many times faster than released at batch 1."""
+    result = Table(title=f"{encoder} encoder: us per label (times faster than released, batch 1)")
+    result.add_column("variant")
+    for shape in SHAPES:
+        result.add_column(f"{shape.name} {shape.channels}x{shape.window}", justify="right")
+    rows = sorted({(f.variant, f.batch) for f in figures}, key=lambda row: _order(*row))
+    for variant, batch in rows:
+        cells = []
+        for shape in SHAPES:
+            at = {(f.variant, f.batch): f.us_per_label for f in figures if f.shape == shape.name}
+            value = at.get((variant, batch))
+            base = at["released", 1]
+            cells.append("" if value is None else f"{value:9.1f} ({base / value:6.1f}x)")
+        result.add_row(f"{variant}, batch {batch}", *cells)
+    return result
+
+
+def _order(variant: str, batch: int) -> tuple[int, int]:
+    names = ("released", "onnx", "compiled", "incremental", "minirocket", "floor")
+    return names.index(variant), batch
+
+
+def scaling_table(figures: list[Figure]) -> Table:
+    """Return microseconds per label over windows and numbers of labels."""
+    result = Table(title="paper's encoder: us per label over window and number of labels")
+    for heading in ("window", "labels", "released", "compiled", "incremental 1", "incremental 64"):
+        result.add_column(heading, justify="right")
+    for window, labels in dict.fromkeys((f.window, f.labels) for f in figures):
+        at = {(f.variant, f.batch): f for f in figures if (f.window, f.labels) == (window, labels)}
+        keys = (("released", 1), ("compiled", 1), ("incremental", 1), ("incremental", 64))
+        cells = (f"{at[key].us_per_label:.1f}" for key in keys)
+        result.add_row(str(window), str(labels), *cells)
+    return result
+
+
+def draw(figures: list[Figure], path: Path) -> None:
+    """Draw time per label against window length and against number of labels."""
+    plots, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), dpi=130, layout="constrained")
+    for axes, shape, key in ((left, "windows", "window"), (right, "labels", "labels")):
+        for variant, batch, name in (
+            ("released", 1, "as released"),
+            ("compiled", 1, "compiled, whole window"),
+            ("incremental", 1, "hop by hop, one stream"),
+            ("incremental", 64, "hop by hop, 64 streams"),
+        ):
+            own = [
+                f
+                for f in figures
+                if (f.shape, f.variant, f.batch) == (shape, variant, batch)
+            ]
+            x, y = [getattr(f, key) for f in own], [f.us_per_label for f in own]
+            axes.loglog(x, y, marker="o", label=name)
+        axes.set_xticks(x, map(str, x))
+        axes.minorticks_off()
+        axes.set_xlabel("samples in the window" if key == "window" else "labels")
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_ylabel("microseconds per label")
+    plots.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plots.savefig(path)
+
+
+if __name__ == "__main__":
+    main()
