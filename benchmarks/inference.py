@@ -368,11 +368,7 @@ def draw(figures: list[Figure], path: Path) -> None:
             ("incremental", 1, "hop by hop, one stream"),
             ("incremental", 64, "hop by hop, 64 streams"),
         ):
-            own = [
-                f
-                for f in figures
-                if (f.shape, f.variant, f.batch) == (shape, variant, batch)
-            ]
+            own = [f for f in figures if (f.shape, f.variant, f.batch) == (shape, variant, batch)]
             x, y = [getattr(f, key) for f in own], [f.us_per_label for f in own]
             axes.loglog(x, y, marker="o", label=name)
         axes.set_xticks(x, map(str, x))
