@@ -288,3 +288,19 @@ def test_a_missing_password_file_is_told(tmp_path: Path) -> None:
     address = BrokerAddress(username="u", password_file=tmp_path / "none")
     with pytest.raises(BrokerAddressError, match="none"):
         address.client()
+
+
+async def test_a_publisher_with_unreadable_credentials_is_refused(tmp_path: Path) -> None:
+    address = BrokerAddress(username="u", password_file=tmp_path / "none")
+    with pytest.raises(BrokerAddressError, match="none"):
+        async with MqttPublisher(address, "home"):
+            pass
+
+
+async def test_a_publisher_that_died_does_not_take_messages_in_silence() -> None:
+    publisher = MqttPublisher(BrokerAddress(url=f"mqtt://127.0.0.1:{free_port()}"), "home")
+    await publisher.__aenter__()
+    publisher._connection.cancel()
+    await asyncio.gather(publisher._connection, return_exceptions=True)
+    with pytest.raises(asyncio.CancelledError):
+        await publisher.publish(label(0), [])

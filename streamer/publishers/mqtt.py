@@ -1,6 +1,7 @@
 """Labels to an MQTT broker, on the topics that `docs/topics.md` describes."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class MqttPublisher(Publisher):
 
     @override
     async def __aenter__(self) -> Self:
+        self._broker.client()  # credentials that can't be read are told at once
         self._connection = asyncio.create_task(self._stay_connected(), name="mqtt publisher")
         return self
 
@@ -78,7 +80,8 @@ class MqttPublisher(Publisher):
             waiting = self._queue.statistics().used
             _log.warning("broker %s: %d messages undelivered", self._broker.url, waiting)
         self._connection.cancel()
-        await asyncio.gather(self._connection, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._connection
 
     async def connected(self) -> None:
         """Wait until the broker is reached."""
@@ -103,6 +106,8 @@ class MqttPublisher(Publisher):
     async def _put(self, message: _Message) -> None:
         # With a broker the labels wait for it; without one the wearers do not: the oldest goes.
         await self._queue.room()
+        if self._connection.done():
+            self._connection.result()  # raises what ended it: nobody would send the message
         self._queue.put(message)
 
     async def _stay_connected(self) -> None:
