@@ -22,7 +22,7 @@ format: $(DEV)/.installed
 	$(DEV)/bin/ruff format .
 
 # DATA is the folder that holds hapt.npz.
-DATA ?= ../shared/data
+DATA ?= data
 bench: $(DEV)/.installed
 	$(DEV)/bin/python benchmarks/hapt_streams.py --data $(DATA)/hapt.npz
 

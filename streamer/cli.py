@@ -244,8 +244,10 @@ def _run(main_task: Coroutine[Any, Any, T]) -> T | None:
 
     async def stoppable() -> T | None:
         task = asyncio.ensure_future(main_task)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_report)
         for stop in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(stop, task.cancel)
+            loop.add_signal_handler(stop, task.cancel)
         try:
             return await task
         except asyncio.CancelledError:
@@ -255,6 +257,12 @@ def _run(main_task: Coroutine[Any, Any, T]) -> T | None:
         return asyncio.run(stoppable())
     except BaseExceptionGroup as group:
         raise _first(group) from group
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # Python 3.11 reports a cancelled server connection as an exception in its callback.
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
 
 
 def _first(error: BaseException) -> BaseException:
