@@ -60,7 +60,7 @@ def main() -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         app()
-    except (StreamerError, DeviceAdapterError) as error:
+    except (StreamerError, DeviceAdapterError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
 
@@ -226,10 +226,8 @@ async def _serve(
 
 def _account(counts: GatewayStatistics) -> str:
     """Return what became of everything, in a line."""
-    taken, rejected = (
-        counts.recognizer,
-        counts.recognizer.out_of_order + counts.recognizer.not_finite,
-    )
+    taken = counts.recognizer
+    rejected = taken.out_of_order + taken.not_finite
     dropped = sum(adapter.dropped for adapter in counts.adapters)
     undelivered = sum(publisher.dropped + publisher.queued for publisher in counts.publishers)
     return (
@@ -272,7 +270,7 @@ def _first(error: BaseException) -> BaseException:
 
 
 def _broker(url: str) -> BrokerAddress:
-    split_url(url)
+    split_url(url)  # raises the plain error that pydantic would wrap
     return BrokerAddress(url=url)
 
 

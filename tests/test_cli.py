@@ -120,6 +120,8 @@ def test_what_is_wrong_is_told_in_a_line(tmp_path: Path, real_session: Path) -> 
     assert "holds no acc_exp" in told("import", "hapt", tmp_path)
     assert "can't be read" in told("train", tmp_path / "none.toml")
     assert "not a finished run" in told("compile", tmp_path)
+    assert "No such file" in told("demo", "--speed", "100", "--json", tmp_path / "none" / "f.json")
+    assert "File exists" in told("import", "hapt", tmp_path, "--out", config)
 
 
 def test_nonsense_options_are_refused(real_session: Path) -> None:

@@ -97,7 +97,7 @@ def load_run(folder: Path) -> tuple[TrainingConfig, ShareNetwork, TrainingResult
     return config, network.eval(), result
 
 
-def train(config: TrainingConfig, folder: Path, progress: Progress | None = None) -> TrainingResult:
+def train(config: TrainingConfig, folder: Path) -> TrainingResult:
     """Train, choose the epoch that is best on held-out wearers, calibrate, measure, save.
 
     Raises:
@@ -107,7 +107,7 @@ def train(config: TrainingConfig, folder: Path, progress: Progress | None = None
     torch.use_deterministic_algorithms(mode=True)
     label_set = LabelSet.from_names(config.data.labels)
     people = _People.read(config, label_set)
-    with progress or _progress_bar() as bar:
+    with _progress_bar() as bar:
         trainer = _Trainer(config, label_set, people.learn, people.validation)
         result = trainer.run(bar)
     network = trainer.network
