@@ -74,3 +74,31 @@ class BrokerAddressError(DeviceAdapterError, ValueError):
         self.url = url
         self.reason = reason
         super().__init__(f"broker {url!r}: {reason}")
+
+
+class MqttConnectionError(DeviceAdapterError):
+    """A broker that can't be reached, refuses, or is gone."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"broker {url!r}: {reason}")
+
+
+class MqttClientMissingError(DeviceAdapterError):
+    """An MQTT client that is not installed."""
+
+    def __init__(self, client: str) -> None:
+        self.client = client
+        super().__init__(
+            f"the MQTT client {client} is not installed; run: pip install 'share-streamer[fast]'"
+        )
+
+
+class PayloadError(DeviceAdapterError):
+    """A payload that is not what its format says."""
+
+    def __init__(self, payload_format: str, reason: str) -> None:
+        self.payload_format = payload_format
+        self.reason = reason
+        super().__init__(f"{payload_format} payload: {reason}")
