@@ -19,7 +19,7 @@ class InvalidNameError(DeviceAdapterError, ValueError):
         )
 
 
-class InvalidStreamError(DeviceAdapterError):
+class InvalidStreamError(DeviceAdapterError, ValueError):
     """A `StreamInfo` that contradicts itself."""
 
     def __init__(self, device: str, reason: str) -> None:
@@ -93,6 +93,15 @@ class MqttClientMissingError(DeviceAdapterError):
         super().__init__(
             f"the MQTT client {client} is not installed; run: pip install 'share-streamer[fast]'"
         )
+
+
+class UnknownPayloadFormatError(DeviceAdapterError, ValueError):
+    """No installed payload format has this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = tuple(sorted(known))
+        super().__init__(f"no payload format {name!r}; installed are {', '.join(self.known)}")
 
 
 class PayloadError(DeviceAdapterError):
