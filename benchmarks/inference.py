@@ -33,12 +33,19 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from streamer.share.bundle import Calibration, Manifest, TrainingData, describe_tree
+from streamer.share.bundle import (
+    FORMAT_VERSION,
+    Calibration,
+    Manifest,
+    TrainingData,
+    describe_tree,
+)
 from streamer.share.labels import END, START, LabelSet
 from streamer.share.runtime import ShareModel
 from streamer.share.streaming import StreamStates
-from streamer.training.compiler import streaming_layout, write_bundle
+from streamer.training.compiler import write_bundle
 from streamer.training.config import NetworkConfig
+from streamer.training.graph import streaming_layout
 from streamer.training.network import EncoderShape, ShareNetwork
 
 HOP = 16
@@ -249,7 +256,7 @@ def compiled(network: ShareNetwork, shape: Shape, path: Path) -> ShareModel:
     """Compile the network and load it."""
     label_set, count = network.label_set, len(shape.labels)
     manifest = Manifest(
-        format_version=1,
+        format_version=FORMAT_VERSION,
         name="benchmark",
         labels=label_set.labels,
         display_names=label_set.names,
@@ -261,7 +268,7 @@ def compiled(network: ShareNetwork, shape: Shape, path: Path) -> ShareModel:
         rate_hz=50.0,
         window=shape.window,
         hop=HOP,
-        streaming=streaming_layout(network),
+        streaming=streaming_layout(network, HOP),
         calibration=Calibration(temperature=1.0),
         transitions=((1 / count,) * count,) * count,
         training=TrainingData(name="none", licence="none", held_out=(), seed=0),

@@ -5,16 +5,16 @@ The graph takes the new samples of each stream and what it kept of the stream be
 | input | | |
 |---|---|---|
 | `samples` | float32 [batch, time, channels] | the new samples |
-| `state` | float32 [batch, state] | the encoder's caches |
+| `kept_0` ... | float32 [batch, ...] | the encoder's caches, of the manifest's shapes |
 | `before` | float64 [batch, partial] | the partial result of the window's earlier outputs |
-| `starts` | int64 [2] | from which new output on they are pooled, and where their tail begins |
-| `pooled` | float32 [2, time] | the same as ones and zeros |
-| `counts` | float64 [3] | outputs that are pooled, in the tail, and in the whole window |
+| `pooled` | float32 [2, time] | ones at the new outputs that belong to its head, and to its tail |
 
-and gives `scores`, `probabilities` [batch, labels], `prefixes` [batch, nodes of the prefix tree],
-`next_state`, and `partials` [batch, 2, partial], of all pooled outputs and of their tail.
+and gives `scores` and `probabilities` [batch, labels], the caches `next_kept_0` ..., and `partials`
+[batch, 2, partial]: those of the head and of the tail. The window that is scored is what was before
+with both of them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,25 @@ from numpy.typing import NDArray
 
 from streamer.errors import BundleError
 from streamer.share.bundle import Manifest, digest, parse_manifest
+from streamer.share.labels import LabelSet
 
-SAMPLES, STATE, BEFORE = "samples", "state", "before"
-STARTS, POOLED, COUNTS = "starts", "pooled", "counts"
-SCORES, PROBABILITIES, PREFIXES = "scores", "probabilities", "prefixes"
-NEXT_STATE, PARTIALS = "next_state", "partials"
-OUTPUTS = (SCORES, PROBABILITIES, PREFIXES, NEXT_STATE, PARTIALS)
+SAMPLES, BEFORE, POOLED = "samples", "before", "pooled"
+SCORES, PROBABILITIES, PARTIALS = "scores", "probabilities", "partials"
 _NOTHING = 4
 """The log level above which onnxruntime has nothing to say."""
+
+State = Sequence[NDArray[np.float32]]
+"""The encoder's caches, each [batch, ...]."""
+
+
+def kept(number: int) -> str:
+    """Return the name of a cache's input."""
+    return f"kept_{number}"
+
+
+def next_kept(number: int) -> str:
+    """Return the name of a cache's output."""
+    return f"next_kept_{number}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,38 +53,20 @@ class Scores:
     Attributes:
         labels: log-probability of each label's words and `end`, float32 [batch, labels].
         probabilities: calibrated, of each label among the valid ones, float32 [batch, labels].
-        prefixes: of each node of the prefix tree, the sum of its labels', float32 [batch, nodes].
+        label_set: the labels.
     """
 
     labels: NDArray[np.float32]
     probabilities: NDArray[np.float32]
-    prefixes: NDArray[np.float32]
+    label_set: LabelSet
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PoolingPlan:
-    """Which of a step's new outputs are pooled, and of how many the window is.
-
-    Attributes:
-        inputs: the graph's inputs that say so.
-    """
-
-    inputs: dict[str, NDArray[Any]]
-
-    @classmethod
-    def of(cls, time: int, pooled: int, tail: int, window: int) -> "PoolingPlan":
-        """Pool the last `pooled` of `time` outputs and, apart, the last `tail`.
-
-        Args:
-            time: new outputs.
-            pooled: how many of them belong to the window.
-            tail: how many are pooled apart as well.
-            window: outputs in the whole window.
-        """
-        starts = np.array([time - pooled, time - tail])
-        ones = (np.arange(time) >= starts[:, None]).astype(np.float32)
-        counts = np.array([pooled, tail, window], dtype=np.float64)
-        return cls({STARTS: starts, POOLED: ones, COUNTS: counts})
+    @property
+    def prefixes(self) -> NDArray[np.float32]:
+        """Of each node of the prefix tree the sum of its labels' shares, float32 [batch, nodes]."""
+        shares = np.zeros((len(self.labels), len(self.label_set.nodes)), dtype=np.float32)
+        for label, path in enumerate(self.label_set.paths):
+            shares[:, path] += self.probabilities[:, label, None]
+        return shares
 
 
 class ShareModel:
@@ -86,6 +79,10 @@ class ShareModel:
     def __init__(self, session: Any, manifest: Manifest) -> None:  # noqa: ANN401 - untyped library
         self._session = session
         self.manifest = manifest
+        self._label_set = manifest.label_set
+        numbers = range(len(manifest.streaming.kept))
+        self._kept = [kept(number) for number in numbers]
+        self._outputs = [SCORES, PROBABILITIES, PARTIALS, *map(next_kept, numbers)]
 
     @classmethod
     def load(cls, path: Path) -> "ShareModel":
@@ -118,53 +115,53 @@ class ShareModel:
     def run(
         self,
         samples: NDArray[np.float32],
-        state: NDArray[np.float32],
+        state: State,
         before: NDArray[np.float64],
-        plan: PoolingPlan,
-    ) -> tuple[Scores, NDArray[np.float32], NDArray[np.float64]]:
+        pooled: NDArray[np.float32],
+    ) -> tuple[Scores, State, NDArray[np.float64]]:
         """Run the graph; see the module's text.
 
         Returns:
             The scores, the next state, and the partial results.
         """
-        inputs = {SAMPLES: samples, STATE: state, BEFORE: before, **plan.inputs}
-        labels, probabilities, prefixes, state, partials = self._session.run(OUTPUTS, inputs)
-        return Scores(labels, probabilities, prefixes), state, partials
+        inputs = dict(zip(self._kept, state, strict=True))
+        inputs |= {SAMPLES: samples, BEFORE: before, POOLED: pooled}
+        labels, probabilities, partials, *state = self._session.run(self._outputs, inputs)
+        return Scores(labels, probabilities, self._label_set), state, partials
 
     def score_windows(self, windows: NDArray[np.float32]) -> Scores:
         """Score whole windows, [batch, window, channels], on their own."""
-        layout, (batch, time, _) = self.manifest.streaming, windows.shape
-        outputs = time - layout.receptive_field + 1
+        layout, batch = self.manifest.streaming, len(windows)
         scores, *_ = self.run(
             windows,
-            np.zeros((batch, layout.state), dtype=np.float32),
-            np.repeat(nothing(layout.sums, layout.maxima)[None], batch, axis=0),
-            PoolingPlan.of(time, outputs, 1, outputs),
+            [np.zeros((batch, *shape), dtype=np.float32) for shape in layout.kept],
+            np.zeros((batch, layout.partial)),
+            pooling_masks(self.manifest.window, 0, self.manifest.outputs),
         )
         return scores
 
 
-def nothing(sums: int, maxima: int) -> NDArray[np.float64]:
-    """Return the partial result of no output at all."""
-    return np.concatenate([np.zeros(sums), np.full(maxima, -np.inf)])
+def pooling_masks(time: int, head: int, tail: int) -> NDArray[np.float32]:
+    """Return what tells the graph that the last `tail` of `time` outputs, and `head` before, count."""
+    ends = np.array([time - tail, time])[:, None]
+    starts = ends - np.array([head, tail])[:, None]
+    places = np.arange(time)
+    return ((starts <= places) & (places < ends)).astype(np.float32)
 
 
 def _check_graph(path: Path, session: Any, manifest: Manifest) -> None:  # noqa: ANN401
     ends = [*session.get_inputs(), *session.get_outputs()]
-    shapes = {end.name: end.shape[-1] for end in ends}
+    shapes = {end.name: tuple(end.shape[1:]) for end in ends}
     layout, labels = manifest.streaming, len(manifest.labels)
     needed = {
-        SAMPLES: len(manifest.channels),
-        STATE: layout.state,
-        BEFORE: layout.partial,
-        STARTS: 2,
-        POOLED: "time",
-        COUNTS: 3,
-        SCORES: labels,
-        PROBABILITIES: labels,
-        PREFIXES: len(manifest.tree),
-        NEXT_STATE: layout.state,
-        PARTIALS: layout.partial,
+        SAMPLES: ("time", len(manifest.channels)),
+        BEFORE: (layout.partial,),
+        POOLED: ("time",),
+        SCORES: (labels,),
+        PROBABILITIES: (labels,),
+        PARTIALS: (2, layout.partial),
     }
+    for number, shape in enumerate(layout.kept):
+        needed |= {kept(number): shape, next_kept(number): shape}
     if shapes != needed:
         raise BundleError(path, f"has the graph {shapes}, but its manifest says {needed}")
