@@ -14,7 +14,6 @@ and gives `scores` and `probabilities` [batch, labels], the caches `next_kept_0`
 with both of them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,7 @@ SCORES, PROBABILITIES, PARTIALS = "scores", "probabilities", "partials"
 _NOTHING = 4
 """The log level above which onnxruntime has nothing to say."""
 
-State = Sequence[NDArray[np.float32]]
-"""The encoder's caches, each [batch, ...]."""
+_DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 
 
 def kept(number: int) -> str:
@@ -79,10 +77,6 @@ class ShareModel:
     def __init__(self, session: Any, manifest: Manifest) -> None:  # noqa: ANN401 - untyped library
         self._session = session
         self.manifest = manifest
-        self._label_set = manifest.label_set
-        numbers = range(len(manifest.streaming.kept))
-        self._kept = [kept(number) for number in numbers]
-        self._outputs = [SCORES, PROBABILITIES, PARTIALS, *map(next_kept, numbers)]
 
     @classmethod
     def load(cls, path: Path) -> "ShareModel":
@@ -112,33 +106,53 @@ class ShareModel:
         _check_graph(path, session, manifest)
         return cls(session, manifest)
 
-    def run(
-        self,
-        samples: NDArray[np.float32],
-        state: State,
-        before: NDArray[np.float64],
-        pooled: NDArray[np.float32],
-    ) -> tuple[Scores, State, NDArray[np.float64]]:
-        """Run the graph; see the module's text.
-
-        Returns:
-            The scores, the next state, and the partial results.
-        """
-        inputs = dict(zip(self._kept, state, strict=True))
-        inputs |= {SAMPLES: samples, BEFORE: before, POOLED: pooled}
-        labels, probabilities, partials, *state = self._session.run(self._outputs, inputs)
-        return Scores(labels, probabilities, self._label_set), state, partials
+    def bind(self, batch: int, time: int) -> "BoundGraph":
+        """Return the graph with arrays for so many streams and new samples of each."""
+        return BoundGraph(self._session, self.manifest, batch, time)
 
     def score_windows(self, windows: NDArray[np.float32]) -> Scores:
         """Score whole windows, [batch, window, channels], on their own."""
-        layout, batch = self.manifest.streaming, len(windows)
-        scores, *_ = self.run(
-            windows,
-            [np.zeros((batch, *shape), dtype=np.float32) for shape in layout.kept],
-            np.zeros((batch, layout.partial)),
-            pooling_masks(self.manifest.window, 0, self.manifest.outputs),
-        )
-        return scores
+        outputs = self.manifest.outputs
+        graph = self.bind(len(windows), self.manifest.window)
+        graph.samples[:] = windows
+        graph.pooled[:] = pooling_masks(self.manifest.window, 0, outputs)
+        return graph.run()
+
+
+class BoundGraph:
+    """The graph bound to arrays, so that nothing is converted or allocated from run to run.
+
+    Attributes:
+        samples, kept, before, pooled: the inputs, zeros at first; see the module's text.
+        partials, next_kept: the outputs; every run writes over them.
+    """
+
+    def __init__(self, session: Any, manifest: Manifest, batch: int, time: int) -> None:  # noqa: ANN401
+        self._session = session
+        self._binding = session.io_binding()
+        self._label_set = manifest.label_set
+        sizes = {"batch": batch, "time": time}
+        arrays = {}
+        for ends, bind in (
+            (session.get_inputs(), self._binding.bind_ortvalue_input),
+            (session.get_outputs(), self._binding.bind_ortvalue_output),
+        ):
+            for end in ends:
+                shape = [sizes.get(size, size) for size in end.shape]
+                arrays[end.name] = np.zeros(shape, dtype=_DTYPES[end.type])
+                # It shares the array's memory.
+                bind(end.name, onnxruntime.OrtValue.ortvalue_from_numpy(arrays[end.name]))
+        caches = range(len(manifest.streaming.kept))
+        self.samples, self.before, self.pooled = arrays[SAMPLES], arrays[BEFORE], arrays[POOLED]
+        self.kept = [arrays[kept(number)] for number in caches]
+        self.next_kept = [arrays[next_kept(number)] for number in caches]
+        self.partials = arrays[PARTIALS]
+        self._scores, self._probabilities = arrays[SCORES], arrays[PROBABILITIES]
+
+    def run(self) -> Scores:
+        """Run the graph on what stands in the inputs."""
+        self._session.run_with_iobinding(self._binding)
+        return Scores(self._scores.copy(), self._probabilities.copy(), self._label_set)
 
 
 def pooling_masks(time: int, head: int, tail: int) -> NDArray[np.float32]:

@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.share.runtime import Scores, ShareModel, pooling_masks
+from streamer.share.runtime import BoundGraph, Scores, ShareModel, pooling_masks
 
 Partials = NDArray[np.float64]
 Slots = NDArray[np.intp]
+OPEN, TAIL = 0, 1
+"""Of each stream's recent outputs: the present run's blocks with the tail, and the tail alone."""
 
 
 class StreamStates:
@@ -37,14 +39,14 @@ class StreamStates:
         layout, outputs = model.manifest.streaming, model.manifest.outputs
         blocks, tail = divmod(outputs - 1, hop)
         tail += 1
+        self._hop = hop
         self._pooled = pooling_masks(hop, hop - tail if blocks else 0, tail)
+        self._graph = self._bound(1)
         self._sums = layout.sums
         self._run_length = max(blocks - 1, 0)
         self._has_blocks = blocks > 0
         self._kept = [np.zeros((capacity, *shape), dtype=np.float32) for shape in layout.kept]
-        self._open = np.zeros((capacity, layout.partial))
-        """Of each slot's present run and tail."""
-        self._tails = np.zeros((capacity, layout.partial))
+        self._recent = np.zeros((capacity, 2, layout.partial))
         self._runs = np.zeros((capacity, self._run_length, layout.partial))
         """Blocks of the present run, then suffixes of the one before."""
         self._position = np.zeros(capacity, dtype=np.intp)
@@ -79,40 +81,51 @@ class StreamStates:
             slots: [batch].
             samples: [batch, hop, channels].
         """
-        at = _views(slots)
-        state, before = [kept[at] for kept in self._kept], self._before(at)
-        scores, state, partials = self._model.run(samples, state, before, self._pooled)
-        for kept, new in zip(self._kept, state, strict=True):
+        if len(slots) != len(self._graph.samples):
+            self._graph = self._bound(len(slots))
+        graph, at = self._graph, _views(slots)
+        graph.samples[:] = samples
+        graph.before[:] = self._before(at)
+        for kept, own in zip(self._kept, graph.kept, strict=True):
+            own[:] = kept[at]
+        scores = graph.run()
+        for kept, new in zip(self._kept, graph.next_kept, strict=True):
             kept[at] = new
         if self._has_blocks:
-            self._remember(slots, at, partials[:, 0], partials[:, 1])
+            self._remember(slots, at, *graph.partials.swapaxes(0, 1))
         return scores
 
+    def _bound(self, batch: int) -> BoundGraph:
+        graph = self._model.bind(batch, self._hop)
+        graph.pooled[:] = self._pooled
+        return graph
+
     def _before(self, at: slice | Slots) -> Partials:
+        recent = self._recent[at]
         if not self._run_length:
-            return self._open[at]
-        return self._merged(self._open[at], self._runs[self._place(at)])
+            return recent[:, TAIL]
+        return self._merged(recent[:, OPEN], self._runs[self._place(at)])
 
     def _remember(self, slots: Slots, at: slice | Slots, head: Partials, tail: Partials) -> None:
-        if not self._run_length:
-            self._open[at] = tail
-            return
-        self._runs[self._place(at)] = self._merged(self._tails[at], head)
-        self._open[at] = self._merged(self._merged(self._open[at], head), tail)
-        self._tails[at] = tail
-        self._position[at] += 1
-        self._end_runs(slots[self._position[at] == self._run_length])
+        if self._run_length:
+            joined = self._merged(self._recent[at], head[:, None])
+            self._runs[self._place(at)] = joined[:, TAIL]
+            self._recent[at, OPEN] = self._merged(joined[:, OPEN], tail)
+            self._position[at] += 1
+        self._recent[at, TAIL] = tail
+        if self._run_length:
+            self._end_runs(slots[self._position[at] == self._run_length])
 
     def _end_runs(self, slots: Slots) -> None:
         """Turn the blocks of finished runs into suffixes, and begin new ones."""
-        if not len(slots):
+        if not slots.size:
             return
         run = self._runs[slots][:, ::-1]
         sums, maxima = run[..., : self._sums], run[..., self._sums :]
         np.add.accumulate(sums, axis=1, out=sums)
         np.maximum.accumulate(maxima, axis=1, out=maxima)
         self._runs[slots] = run[:, ::-1]
-        self._open[slots] = self._tails[slots]
+        self._recent[slots, OPEN] = self._recent[slots, TAIL]
         self._position[slots] = 0
 
     def _merged(self, one: Partials, other: Partials) -> Partials:
@@ -127,7 +140,7 @@ class StreamStates:
         return at, position[0] if isinstance(at, slice) else position
 
     def _arrays(self) -> list[NDArray[Any]]:
-        return [*self._kept, self._open, self._tails, self._runs, self._position]
+        return [*self._kept, self._recent, self._runs, self._position]
 
 
 def _views(slots: Slots) -> slice | Slots:

@@ -1,8 +1,7 @@
 """From a trained network to the bundle's ONNX graph.
 
 What is constant is folded: the input's normalisation and every batch normalisation into the
-convolutions, the decoder's first layers into the LSTM's first step, word vectors and input weights
-of the LSTM into one table a word. The encoder pools into partial results that can be merged, so
+convolutions, word vectors and input weights of the LSTM into one table a word. The encoder pools into partial results that can be merged, so
 that the same graph runs a hop of a stream or a whole window. The decoder steps through the labels'
 prefix tree level by level, so that a word shared by labels is written once.
 
@@ -181,6 +180,9 @@ class _Graph:
         self.nodes.append(helper.make_node("Split", sources, outputs, axis=axis))
         return outputs
 
+    def join(self, parts: Sequence[str], axis: int) -> str:
+        return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=axis)
+
     def slice(self, inputs: str, start: int, end: int, axis: int, name: str = "") -> str:
         bounds = (self.integers(start), self.integers(end), self.integers(axis))
         return self.node("Slice", inputs, *bounds, name=name)
@@ -331,7 +333,7 @@ def _partial_sums(graph: _Graph, pooling: Pooling, rows: str) -> str:
         scaled = graph.node("Mul", rows, graph.floats(slope))
         above = graph.node("Sub", scaled, graph.floats(slope * threshold))
         found["positives"] = _total(graph, graph.node("Sigmoid", above))
-    return graph.node("Concat", *(found[name] for name, _ in _sums(pooling)), axis=2)
+    return graph.join([found[name] for name, _ in _sums(pooling)], axis=2)
 
 
 def _total(graph: _Graph, rows: str) -> str:
@@ -369,8 +371,7 @@ def _features(graph: _Graph, pooling: Pooling, merged: list[str], outputs: int) 
             features["attention"] = graph.node("Div", sums["attended"], sums["weights"])
         if "positives" in sums:
             features["positives"] = graph.node("Mul", sums["positives"], share)
-    joined = graph.node("Concat", *(features[name] for name in pooling.names), axis=1)
-    return graph.single(joined)
+    return graph.single(graph.join([features[name] for name in pooling.names], axis=1))
 
 
 def _decode(graph: _Graph, decoder: Decoder, label_set: LabelSet, features: str) -> str:
@@ -379,21 +380,20 @@ def _decode(graph: _Graph, decoder: Decoder, label_set: LabelSet, features: str)
     order = _gate_order(size)
     table = _array(decoder.embedding.weight) @ _array(cell.weight_ih).T
     table = (table + _array(cell.bias_ih) + _array(cell.bias_hh))[:, order]
-    recurrent = _array(cell.weight_hh).T[:, order]
-    hidden, memory = _first_step(graph, decoder, features, recurrent, table[0])
-    weights, levels, before = graph.floats(recurrent), [hidden], [0]
-    for depth in range(1, label_set.nodes[-1].depth + 1):
+    recurrent = graph.floats(_array(cell.weight_hh).T[:, order])
+    hidden, memory = _initial_state(graph, decoder, features)
+    levels, before = [], [-1]
+    for depth in range(label_set.nodes[-1].depth + 1):
         level = [i for i, node in enumerate(label_set.nodes) if node.depth == depth]
         origins = [before.index(label_set.nodes[i].parent) for i in level]
         # Children differ in their word alone, so the product is taken once for each parent.
         parents = sorted(set(origins))
         families = [parents.index(origin) for origin in origins]
-        product = graph.node("MatMul", _chosen(graph, hidden, parents, len(before)), weights)
+        product = graph.node("MatMul", _chosen(graph, hidden, parents, len(before)), recurrent)
         words = graph.floats(table[[label_set.nodes[i].token for i in level]])
         gates = graph.node("Add", _repeated(graph, product, families), words)
-        sigmoids, candidate = graph.split(gates, [3 * size, size], axis=2)
         memory = _repeated(graph, _chosen(graph, memory, parents, len(before)), families)
-        hidden, memory = _lstm_step(graph, sigmoids, candidate, memory, size)
+        hidden, memory = _lstm_step(graph, gates, memory, size)
         levels.append(hidden)
         before = level
     nodes = graph.reshape(graph.node("Concat", *levels, axis=1), -1, size)
@@ -403,24 +403,14 @@ def _decode(graph: _Graph, decoder: Decoder, label_set: LabelSet, features: str)
     return graph.reshape(output, -1, len(label_set.nodes) * len(bias))
 
 
-def _first_step(
-    graph: _Graph,
-    decoder: Decoder,
-    features: str,
-    recurrent: NDArray[np.float64],
-    word: NDArray[np.float64],
-) -> tuple[str, str]:
-    """Return hidden state and memory at the root, [batch, 1, size].
-
-    The gates are linear in the initial state, which is linear in the features.
-    """
+def _initial_state(graph: _Graph, decoder: Decoder, features: str) -> list[str]:
+    """Return hidden state and memory before the first word, each [batch, 1, size]."""
+    layers = (decoder.initial_hidden, decoder.initial_cell)
+    weight = graph.floats(np.hstack([_array(layer.weight).T for layer in layers]))
+    bias = graph.floats(np.hstack([_array(layer.bias) for layer in layers]))
     size = decoder.cell.hidden_size
-    state, memory = decoder.initial_hidden, decoder.initial_cell
-    weight = np.hstack([_array(state.weight).T @ recurrent, _array(memory.weight).T])
-    bias = np.hstack([_array(state.bias) @ recurrent + word, _array(memory.bias)])
-    gates = graph.node("Gemm", features, graph.floats(weight), graph.floats(bias))
-    gates = graph.reshape(gates, -1, 1, 5 * size)
-    return _lstm_step(graph, *graph.split(gates, [3 * size, size, size], axis=2), size)
+    state = graph.reshape(graph.node("Gemm", features, weight, bias), -1, 1, 2 * size)
+    return graph.split(state, [size, size], axis=2)
 
 
 def _chosen(graph: _Graph, nodes: str, which: list[int], count: int) -> str:
@@ -443,9 +433,8 @@ def _gate_order(hidden: int) -> NDArray[np.int64]:
     return gates[[0, 1, 3, 2]].ravel()
 
 
-def _lstm_step(
-    graph: _Graph, sigmoids: str, candidate: str, memory: str, size: int
-) -> tuple[str, str]:
+def _lstm_step(graph: _Graph, gates: str, memory: str, size: int) -> tuple[str, str]:
+    sigmoids, candidate = graph.split(gates, [3 * size, size], axis=2)
     admit, forget, emit = graph.split(graph.node("Sigmoid", sigmoids), [size] * 3, axis=2)
     remembered = graph.node("Mul", forget, memory)
     admitted = graph.node("Mul", admit, graph.node("Tanh", candidate))
