@@ -23,12 +23,13 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from rich.console import Console
@@ -36,6 +37,7 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from streamer.recognizer import default_bundle
 from streamer.share.bundle import (
     FORMAT_VERSION,
     Calibration,
@@ -48,11 +50,11 @@ from streamer.share.runtime import ShareModel
 from streamer.share.streaming import StreamStates
 from streamer.training.compiler import write_bundle
 from streamer.training.config import NetworkConfig
-from streamer.training.graph import streaming_layout
+from streamer.training.graph import multiply_adds, streaming_layout
 from streamer.training.network import EncoderShape, ShareNetwork
 
 HOP = 16
-ROUNDS = 60
+ROUNDS = 40
 TURN_SECONDS = 0.02
 QUANTILE = 0.05
 WORD_VECTOR = 1024
@@ -131,6 +133,7 @@ def main() -> None:
         for shape in SHAPES:
             figures += measure(encoder, shape)
         console.print(table(encoder, [f for f in figures if f.encoder == encoder]))
+    console.print(size_table())
     scaling = list(measure_scaling())
     console.print(scaling_table(scaling))
     if arguments.json is not None:
@@ -140,13 +143,11 @@ def main() -> None:
         draw(scaling, arguments.figure)
 
 
-def measure(encoder: str, shape: Shape, variants: frozenset[str] | None = None) -> list[Figure]:
+def measure(
+    encoder: str, shape: Shape, variants: frozenset[tuple[str, int]] | None = None
+) -> list[Figure]:
     """Time every variant on one shape."""
-    torch.manual_seed(0)
-    label_set = LabelSet.from_names(shape.labels)
-    network = ShareNetwork(
-        label_set, shape.channels, ENCODERS[encoder], embedding=WORD_VECTOR, dropout=0.0
-    ).eval()
+    network = random_network(encoder, shape)
     rng = np.random.default_rng(0)
     windows = rng.normal(size=(64, shape.window, shape.channels)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
@@ -166,7 +167,7 @@ def measure(encoder: str, shape: Shape, variants: frozenset[str] | None = None) 
                 runs[("onnx", batch)] = plain_export(network, windows[:batch], path)
             if encoder == "paper":
                 runs[("minirocket", 1)] = minirocket(windows, len(shape.labels))
-        chosen = {key: run for key, run in runs.items() if variants is None or key[0] in variants}
+        chosen = {key: run for key, run in runs.items() if variants is None or key in variants}
         times = quick_times(chosen)
     return [
         Figure(encoder, shape.name, variant, batch, shape.window, len(shape.labels), us / batch)
@@ -174,9 +175,30 @@ def measure(encoder: str, shape: Shape, variants: frozenset[str] | None = None) 
     ]
 
 
+def size_table() -> Table:
+    """Return how many numbers the compiled graphs are made of, and the packaged bundle's size."""
+    result = Table(title="size at run time")
+    for heading in ("", "parameters", "MB"):
+        result.add_column(heading, justify="right" if heading else "left")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {"packaged bundle": default_bundle()}
+        for shape in SHAPES:
+            name = f"paper encoder, {shape.name}"
+            paths[name] = Path(folder) / f"{shape.name}.onnx"
+            compiled(random_network("paper", shape), shape, paths[name])
+        for name, path in paths.items():
+            constants = onnx.load(path).graph.initializer
+            weights = [c for c in constants if c.data_type == onnx.TensorProto.FLOAT]
+            parameters = sum(int(np.prod(weight.dims)) for weight in weights)
+            result.add_row(name, str(parameters), f"{path.stat().st_size / 1e6:.2f}")
+    return result
+
+
 def measure_scaling() -> Iterator[Figure]:
     """Time the compiled variants of the paper's encoder over windows and numbers of labels."""
-    variants = frozenset({"released", "compiled", "incremental"})
+    variants = frozenset(
+        {("released", 1), ("compiled", 1), ("incremental", 1), ("incremental", 64)}
+    )
     names = [f"move part {number % 5} {number // 5}" for number in range(64)]
     for window in (128, 256, 512, 1024):
         shape = Shape("windows", 9, window, SHAPES[0].labels)
@@ -196,7 +218,8 @@ def quick_times(runs: dict[tuple[str, int], Callable[[], object]]) -> dict[tuple
     turns: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
     for _ in range(ROUNDS):
         for key, run in runs.items():
-            run()  # the caches are another variant's
+            if repeats[key] > 1:
+                run()  # what is in the caches is another variant's
             began = time.perf_counter()
             for _ in range(repeats[key]):
                 run()
@@ -264,6 +287,15 @@ def options() -> onnxruntime.SessionOptions:
     return chosen
 
 
+def random_network(encoder: str, shape: Shape) -> ShareNetwork:
+    """Return a network with the same random weights every time."""
+    torch.manual_seed(0)
+    label_set = LabelSet.from_names(shape.labels)
+    return ShareNetwork(
+        label_set, shape.channels, ENCODERS[encoder], embedding=WORD_VECTOR, dropout=0.0
+    ).eval()
+
+
 def compiled(network: ShareNetwork, shape: Shape, path: Path) -> ShareModel:
     """Compile the network and load it."""
     label_set, count = network.label_set, len(shape.labels)
@@ -300,14 +332,11 @@ def incremental(model: ShareModel, windows: np.ndarray) -> Callable[[], object]:
     return lambda: states.step(slots, hop)
 
 
-def multiply_adds(network: ShareNetwork, shape: Shape) -> int:
+def work(network: ShareNetwork, shape: Shape) -> int:
     """Return the multiply-adds of one hop and one label."""
     inputs, total = shape.channels, 0
     for stage in network.encoder.shape.stages:
-        if stage.kind == "separable":
-            total += HOP * inputs * (stage.kernel + stage.width)
-        else:
-            total += HOP * inputs * stage.kernel * stage.width
+        total += HOP * multiply_adds(stage, inputs)
         inputs = stage.width
     decoder, nodes = network.decoder, len(network.label_set.nodes)
     size = decoder.cell.hidden_size
@@ -319,7 +348,7 @@ def multiply_adds(network: ShareNetwork, shape: Shape) -> int:
 def floor(network: ShareNetwork, shape: Shape) -> Callable[[], object]:
     """Return 64 streams' multiply-adds as one product of numpy."""
     inner, columns = 384, 128
-    rows = round(64 * multiply_adds(network, shape) / (inner * columns))
+    rows = round(64 * work(network, shape) / (inner * columns))
     left = np.ones((rows, inner), dtype=np.float32)
     right = np.ones((inner, columns), dtype=np.float32)
     result = np.empty((rows, columns), dtype=np.float32)

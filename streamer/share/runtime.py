@@ -156,11 +156,11 @@ class BoundGraph:
 
 
 def pooling_masks(time: int, head: int, tail: int) -> NDArray[np.float32]:
-    """Return what tells the graph that the last `tail` of `time` outputs, and `head` before, count."""
-    ends = np.array([time - tail, time])[:, None]
-    starts = ends - np.array([head, tail])[:, None]
-    places = np.arange(time)
-    return ((starts <= places) & (places < ends)).astype(np.float32)
+    """Return `pooled` for `time` new outputs: the last `tail` are its tail, `head` come before."""
+    masks = np.zeros((2, time), dtype=np.float32)
+    masks[0, time - tail - head : time - tail] = 1
+    masks[1, time - tail :] = 1
+    return masks
 
 
 def _check_graph(path: Path, session: Any, manifest: Manifest) -> None:  # noqa: ANN401

@@ -6,10 +6,10 @@ block is the tail of one hop and the head of the next:
     ... | head  tail | head  tail | head  tail |    hops
     ...      [  block   ] [  block   ] [tail]       the window
 
-Its partial result is that of the hop's own outputs merged with what came before. The blocks' sliding
-aggregate takes a constant number of merges a hop whatever the window (van Herk 1992, Gil and Werman
-1993): with the blocks cut into runs of as many as are needed, it is a suffix of the run before
-merged with a prefix of this one.
+Its partial result is that of the hop's own outputs merged with what came before. The blocks'
+sliding aggregate takes a constant number of merges a hop whatever the window (van Herk 1992, Gil
+and Werman 1993): with the blocks cut into runs of as many as are needed, it is a suffix of the run
+before merged with a prefix of this one.
 """
 
 from typing import Any

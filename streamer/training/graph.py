@@ -1,9 +1,10 @@
 """From a trained network to the bundle's ONNX graph.
 
 What is constant is folded: the input's normalisation and every batch normalisation into the
-convolutions, word vectors and input weights of the LSTM into one table a word. The encoder pools into partial results that can be merged, so
-that the same graph runs a hop of a stream or a whole window. The decoder steps through the labels'
-prefix tree level by level, so that a word shared by labels is written once.
+convolutions, word vectors and input weights of the LSTM into one table a word. The encoder pools
+into partial results that can be merged, so that the same graph runs a hop of a stream or a whole
+window. The decoder steps through the labels' prefix tree level by level, so that a word shared by
+labels is written once.
 
 A stream's hop is encoded after the samples that its first outputs still see. They are kept at the
 input; before a deeper stage they are either kept as well (as streaming speech models do) or encoded
@@ -60,32 +61,34 @@ def streaming_layout(network: ShareNetwork, hop: int) -> Streaming:
     """Return the sizes of what a stream keeps between hops of so many samples."""
     encoder = network.encoder
     stages, pooling = encoder.shape.stages, encoder.pooling
-    first, *deeper = kept_stages(len(encoder.mean), stages, hop)
-    reaches = _kept_reaches(stages, [first, *deeper])
-    inner = ((stages[number - 1].width, reaches[number], 1) for number in deeper)
+    channels = len(encoder.mean)
+    kept_inputs = kept_stages(channels, stages, hop).items()
     return Streaming(
         receptive_field=encoder.shape.receptive_field,
-        kept=((reaches[first], len(encoder.mean)), *inner),
+        kept=tuple(
+            (stages[number - 1].width, reach, 1) if number else (reach, channels)
+            for number, reach in kept_inputs
+        ),
         sums=sum(size for _, size in _sums(pooling)),
         maxima=pooling.width * ("maximum" in pooling.names),
     )
 
 
-def kept_stages(channels: int, stages: Sequence[StageShape], hop: int) -> list[int]:
-    """Return the stages whose earlier inputs are kept from hop to hop; the first always is one.
+def kept_stages(channels: int, stages: Sequence[StageShape], hop: int) -> dict[int, int]:
+    """Return the stages before which inputs are kept from hop to hop, and how many.
 
-    Before another stage they are kept where it is more work to encode them once more, from what
-    is kept before, than to copy them and the hop's own into one array.
+    The first is one of them. Before another they are kept where it is more work to encode them once
+    more, from what is kept before, than to copy them and the hop's own into one array.
     """
-    numbers, work, inputs = [0], 0, channels
+    reaches, newest, work, inputs = {0: 0}, 0, 0, channels
     for number, stage in enumerate(stages):
         copying = (stage.reach + hop) * inputs * MULTIPLY_ADDS_PER_COPY
-        if number and stage.reach * work > copying:
-            numbers.append(number)
-            work = 0
+        if stage.reach * work > copying:
+            newest, work = number, 0
+        reaches[newest] = reaches.get(newest, 0) + stage.reach
         work += multiply_adds(stage, inputs)
         inputs = stage.width
-    return numbers
+    return {number: reach for number, reach in reaches.items() if reach}
 
 
 def multiply_adds(stage: StageShape, inputs: int) -> int:
@@ -93,15 +96,6 @@ def multiply_adds(stage: StageShape, inputs: int) -> int:
     if stage.kind == "separable":
         return inputs * (stage.kernel + stage.width)
     return inputs * stage.kernel * stage.width
-
-
-def _kept_reaches(stages: Sequence[StageShape], numbers: Sequence[int]) -> dict[int, int]:
-    """Return how many inputs are kept before these stages."""
-    ends = [*numbers[1:], len(stages)]
-    return {
-        number: sum(stage.reach for stage in stages[number:end])
-        for number, end in zip(numbers, ends, strict=True)
-    }
 
 
 def build_graph(
@@ -199,16 +193,16 @@ class _Graph:
 
 def _encode(graph: _Graph, encoder: Encoder, hop: int) -> str:
     """Return the new outputs, [batch, width, time, 1]."""
-    stages = encoder.shape.stages
-    numbers = kept_stages(len(encoder.mean), stages, hop)
-    reaches = _kept_reaches(stages, numbers)
+    reaches = kept_stages(len(encoder.mean), encoder.shape.stages, hop)
+    caches = {number: cache for cache, number in enumerate(reaches)}
     hidden = SAMPLES
     for number, stage in enumerate(encoder.stages):
         assert isinstance(stage, Stage)  # noqa: S101 - tells the type checker
-        if number in reaches and reaches[number]:
-            cache, axis = numbers.index(number), TIME if number else 1
-            hidden = graph.node("Concat", kept(cache), hidden, axis=axis)
-            graph.slice(hidden, -reaches[number], NO_END, axis, name=next_kept(cache))
+        if number in caches:
+            axis = TIME if number else 1
+            hidden = graph.node("Concat", kept(caches[number]), hidden, axis=axis)
+            name = next_kept(caches[number])
+            graph.slice(hidden, -reaches[number], NO_END, axis, name=name)
         hidden = _later_stage(graph, stage, hidden) if number else _first(graph, encoder, hidden)
     return hidden
 
@@ -240,7 +234,9 @@ def _later_stage(graph: _Graph, stage: Stage, inputs: str) -> str:
         weights = _array(stage.pointwise.weight)[..., None] * scale
         change = graph.node("Conv", mixed, graph.floats(weights), graph.floats(bias))
     else:
-        change = _convolve(graph, shape, inputs, _array(stage.dense.weight)[..., None] * scale, bias)
+        change = _convolve(
+            graph, shape, inputs, _array(stage.dense.weight)[..., None] * scale, bias
+        )
     if shape.residual:
         before = shape.reach // 2
         change = graph.node("Add", change, _cropped(graph, inputs, before, shape.reach - before))
