@@ -43,23 +43,24 @@ class Stretches:
         slots: whose each stretch is, [stretches]; a slot's stretches follow one another.
         fresh: whether each begins after a long gap, or with its stream, bool [stretches].
         begins: where the rows of each begin, [stretches].
+        ends: where they end.
+        owner: the stretch that each row is of, [rows].
         rows: of all stretches one after the other, float64 [rows, 3 + channels].
     """
 
     slots: Indices
     fresh: Bools
     begins: Indices
+    ends: Indices
+    owner: Indices
     rows: Floats
 
-    @property
-    def ends(self) -> Indices:
-        """Where the rows of each end."""
-        return np.append(self.begins[1:], len(self.rows))
-
-    @property
-    def owner(self) -> Indices:
-        """The stretch that each row is of."""
-        return np.repeat(np.arange(len(self.slots)), self.ends - self.begins)
+    @classmethod
+    def of(cls, slots: Indices, fresh: Bools, lengths: Indices, rows: Floats) -> "Stretches":
+        """Return stretches of so many rows each."""
+        ends = lengths.cumsum()
+        owner = np.arange(len(lengths)).repeat(lengths)
+        return cls(slots, fresh, ends - lengths, ends, owner, rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,18 +120,18 @@ def grid_points(
     first = np.where(stretches.fresh, keys[begins], following)
     last = np.floor((times[ends - 1] + ALIGNED_SECONDS) * rate).astype(np.intp)
     lengths = np.maximum(last - first + 1, 0)
-    owner = np.repeat(np.arange(len(lengths)), lengths)
+    owner = np.arange(len(lengths)).repeat(lengths)
     within = ramp(lengths)
     points = first[owner] + within
     # One search for all stretches: each one's grid is moved behind that of the one before.
     low = np.minimum(keys[begins], first)
     spans = np.maximum(keys[ends - 1], last) - low + 1
-    moved = np.cumsum(spans) - spans - low
+    moved = spans.cumsum() - spans - low
     left = np.searchsorted(keys + moved[stretches.owner], points + moved[owner], side="right") - 1
     point_times = points / rate
     aligned = np.abs(point_times - times[left]) <= ALIGNED_SECONDS
     exact = aligned & (widening == 1.0)[owner]
-    waits = np.flatnonzero(~exact & (left + reach(widening)[owner] >= ends[owner]))
+    waits = (~exact & (left + reach(widening)[owner] >= ends[owner])).nonzero()[0]
     counts = lengths.copy()
     np.minimum.at(counts, owner[waits], within[waits])
     told = within < counts[owner]
@@ -144,7 +145,7 @@ def interpolated(stretches: Stretches, points: GridPoints, widening: Floats) -> 
     # Channel by channel: the loops below run along thousands of points, not along six channels.
     values = np.ascontiguousarray(stretches.rows[:, VALUES:].T)
     result = values.take(points.left, axis=1)
-    between = np.flatnonzero(~points.exact)
+    between = (~points.exact).nonzero()[0]
     widths = widening[points.owner[between]]
     for width in np.unique(widths).tolist():
         chosen = between[widths == width]

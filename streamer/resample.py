@@ -26,7 +26,7 @@ from streamer.interpolation import (
     reach,
     widenings,
 )
-from streamer.slots import FIRST_SLOTS, grown, ramp
+from streamer.slots import FIRST_SLOTS, begins, grown, ramp
 
 MAX_GAP_SECONDS = 0.1
 """Missing time that is interpolated; after more, the stream starts afresh."""
@@ -80,24 +80,34 @@ class GridRuns:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Samples:
-    """New samples, a slot's all together: [n] and [n, channels]."""
+    """New samples, a slot's all together.
+
+    Attributes:
+        slots: whose each is, [n].
+        times: [n].
+        values: [n, channels].
+        begins: where each slot's samples begin.
+    """
 
     slots: Indices
     times: Floats
     values: NDArray[np.float32]
+    begins: Indices
+
+    @classmethod
+    def of(cls, slots: Indices, times: Floats, values: NDArray[np.float32]) -> "_Samples":
+        return cls(slots, times, values, begins(slots))
 
     def where(self, chosen: Bools) -> "_Samples":
-        return _Samples(self.slots[chosen], self.times[chosen], self.values[chosen])
-
-    def begins(self) -> Indices:
-        """Return where each slot's samples begin."""
-        return np.flatnonzero(np.diff(self.slots, prepend=-1))
+        if chosen.all():
+            return self
+        return _Samples.of(self.slots[chosen], self.times[chosen], self.values[chosen])
 
     def before(self, newest: Floats) -> Floats:
         """Return the time of the sample before each, given the newest earlier one of each slot."""
-        before: Floats = np.roll(self.times, 1)
-        begins = self.begins()
-        before[begins] = newest[self.slots[begins]]
+        before = np.empty_like(self.times)
+        before[1:] = self.times[:-1]
+        before[self.begins] = newest[self.slots[self.begins]]
         return before
 
 
@@ -152,8 +162,8 @@ class Resampler:
         order = np.argsort(slots, kind="stable")
         owners = np.asarray(slots, dtype=np.intp)[order]
         ordered = [batches[number] for number in order.tolist()]
-        samples = _Samples(
-            np.repeat(owners, [len(batch) for batch in ordered]),
+        samples = _Samples.of(
+            owners.repeat([len(batch) for batch in ordered]),
             np.concatenate([batch.times for batch in ordered]),
             np.concatenate([batch.values for batch in ordered]),
         )
@@ -180,9 +190,11 @@ class Resampler:
         accepted: Bools = np.isfinite(samples.times)
         if not np.isfinite(samples.values).all():
             accepted &= np.isfinite(samples.values).all(axis=1)
-        np.add.at(self.not_finite, samples.slots[~accepted], 1)
         finite = samples.where(accepted)
         later = finite.times > finite.before(self._newest)
+        if accepted.all() and later.all():
+            return accepted
+        np.add.at(self.not_finite, samples.slots[~accepted], 1)
         for slot in np.unique(finite.slots[~later]).tolist():
             own = finite.slots == slot
             times = np.append(self._newest[slot], finite.times[own])
@@ -198,10 +210,10 @@ class Resampler:
 
         What is said by a batch that nothing was kept of waits for the slot's next sample.
         """
-        begins = kept.begins()
         lost = np.zeros(len(places), dtype=np.int64)
-        lost[begins] = self._undeclared[kept.slots[begins]]
-        self._undeclared[kept.slots[begins]] = 0
+        present = kept.slots[kept.begins]
+        lost[kept.begins] = self._undeclared[present]
+        self._undeclared[present] = 0
         start = 0
         for owner, batch in zip(owners.tolist(), batches, strict=True):
             if batch.lost:
@@ -219,9 +231,8 @@ class Resampler:
         steps = samples.times - samples.before(self._newest)
         missing = np.rint(np.where(np.isfinite(steps), steps * rates, 1.0)) - 1
         fresh = steps - 1 / rates > MAX_GAP_SECONDS + 1e-6
-        begins = samples.begins()
-        newest = np.append(begins[1:], len(steps))[: len(begins)] - 1
-        self._newest[samples.slots[begins]] = samples.times[newest]
+        newest = np.append(samples.begins[1:], len(steps)) - 1
+        self._newest[samples.slots[newest]] = samples.times[newest]
 
         rows = np.empty((len(steps), self._nothing.shape[1]))
         rows[:, TIME] = samples.times
@@ -229,8 +240,8 @@ class Resampler:
         rows[:, LOST] = np.maximum(missing, declared_lost)
         rows[:, VALUES:] = samples.values
         leads = np.zeros(len(steps), dtype=np.bool_)
-        leads[begins] = True
-        cuts = np.flatnonzero(fresh | leads)
+        leads[samples.begins] = True
+        cuts = (fresh | leads).nonzero()[0]
         slots, fresh, leads = samples.slots[cuts], fresh[cuts], leads[cuts]
         for slot, cut in zip(
             slots[fresh & leads].tolist(), cuts[fresh & leads].tolist(), strict=True
@@ -246,12 +257,14 @@ class Resampler:
     def _filled(self, stretches: Stretches) -> Stretches:
         """Put evenly spaced rows on the straight line across each short gap."""
         rows = stretches.rows
-        steps = np.diff(rows[:, TIME], append=0.0) * self._rate_in[stretches.slots[stretches.owner]]
+        steps = np.ones(len(rows))
+        steps[:-1] = rows[1:, TIME] - rows[:-1, TIME]
+        steps *= self._rate_in[stretches.slots[stretches.owner]]
         steps[stretches.ends - 1] = 1.0
         periods = np.maximum(np.rint(steps), 1).astype(np.intp)
         if (periods == 1).all():
             return stretches
-        source = np.repeat(np.arange(len(rows)), periods)
+        source = np.arange(len(rows)).repeat(periods)
         share = ramp(periods) / periods[source]
         inside = np.flatnonzero(share)
         left = source[inside]
@@ -259,8 +272,8 @@ class Resampler:
         filled[inside] += share[inside, None] * (rows[left + 1] - rows[left])
         filled[inside, REAL] = 0.0
         filled[inside, LOST] = 0.0
-        begins = (np.cumsum(periods) - periods)[stretches.begins]
-        return Stretches(stretches.slots, stretches.fresh, begins, filled)
+        lengths = np.add.reduceat(periods, stretches.begins)
+        return Stretches.of(stretches.slots, stretches.fresh, lengths, filled)
 
     def _emit(self, stretches: Stretches) -> GridRuns:
         """Return the grid points that can be told, and keep the rows that others will need."""
@@ -287,10 +300,10 @@ class Resampler:
         self, stretches: Stretches, points: GridPoints, reach: Indices, silent: Bools
     ) -> None:
         slots, oldest = stretches.slots, stretches.begins.copy()
-        told = np.flatnonzero(points.counts)
-        newest_left = points.left[np.cumsum(points.counts)[told] - 1]
+        told = points.counts.nonzero()[0]
+        newest_left = points.left[points.counts.cumsum()[told] - 1]
         oldest[told] = np.maximum(newest_left - reach[told], oldest[told])
-        last = np.flatnonzero(np.diff(slots, append=-1))
+        last = np.append(begins(slots)[1:], len(slots)) - 1
         self._following[slots[last]] = (points.first + points.counts)[last]
         self._silent[slots[last]] = silent[last]
         for slot, begin, end in zip(
@@ -304,7 +317,7 @@ def _joined(slots: Indices, fresh: Bools, before: list[Floats], after: list[Floa
         [len(old) + len(new) for old, new in zip(before, after, strict=True)], dtype=np.intp
     )
     pieces = [piece for pair in zip(before, after, strict=True) for piece in pair]
-    return Stretches(slots, fresh, np.cumsum(lengths) - lengths, np.concatenate(pieces))
+    return Stretches.of(slots, fresh, lengths, np.concatenate(pieces))
 
 
 def _told_lost(stretches: Stretches, points: GridPoints) -> NDArray[np.int64]:
@@ -313,16 +326,18 @@ def _told_lost(stretches: Stretches, points: GridPoints) -> NDArray[np.int64]:
     What a stretch has not told of when it ends is told with the first point of the next.
     """
     rows, counts = stretches.rows, points.counts
-    starts = np.cumsum(counts) - counts
-    lost = np.zeros(int(counts.sum()), dtype=np.int64)
-    lossy = np.flatnonzero(rows[:, LOST])
+    lost = np.zeros(len(points.owner), dtype=np.int64)
+    lossy = rows[:, LOST].nonzero()[0]
+    if not len(lossy):
+        return lost
+    starts = counts.cumsum() - counts
     owner = stretches.owner[lossy]
     place = np.maximum(points.keys[lossy] - points.first[owner], 0)
     told = place < counts[owner]
     np.add.at(lost, (starts[owner] + place)[told], rows[lossy[told], LOST].astype(np.int64))
     rows[lossy[told], LOST] = 0.0
-    follows = np.diff(stretches.slots, prepend=-1) == 0
-    for stretch in np.flatnonzero(follows).tolist():
+    follows = np.setdiff1d(np.arange(len(counts)), begins(stretches.slots), assume_unique=True)
+    for stretch in follows.tolist():
         untold = rows[stretches.begins[stretch - 1] : stretches.begins[stretch], LOST].sum()
         if counts[stretch]:
             lost[starts[stretch]] += int(untold)

@@ -52,7 +52,14 @@ def grown(array: NDArray[Any], capacity: int) -> NDArray[Any]:
     return wider
 
 
+def begins(names: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return where each stretch of equal entries begins."""
+    changes = np.ones(len(names), dtype=np.bool_)
+    np.not_equal(names[1:], names[:-1], out=changes[1:])
+    return changes.nonzero()[0]
+
+
 def ramp(lengths: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return 0, 1, ... for each of these lengths in turn, all in one array."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+    ends = lengths.cumsum()
+    return np.arange(ends[-1] if len(ends) else 0) - (ends - lengths).repeat(lengths)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.resample import GridRuns
-from streamer.slots import FIRST_SLOTS, grown, ramp
+from streamer.slots import FIRST_SLOTS, begins, grown, ramp
 
 Indices = NDArray[np.intp]
 
@@ -78,10 +78,10 @@ class HopBuffers:
 
         A slot's hops come oldest first, and in a call of their own each.
         """
-        starts = np.cumsum(runs.lengths) - runs.lengths
+        starts = runs.lengths.cumsum() - runs.lengths
         turns = _turns(runs.slots)
         for turn in range(turns.max(initial=-1) + 1):
-            yield from self._push(runs, starts, np.flatnonzero(turns == turn))
+            yield from self._push(runs, starts, (turns == turn).nonzero()[0])
 
     def _push(self, runs: GridRuns, starts: Indices, chosen: Indices) -> Iterator[Hops]:
         """Take these runs, no two of a slot, as far as a hop at a time."""
@@ -108,10 +108,10 @@ class HopBuffers:
         self, runs: GridRuns, slots: Indices, starts: Indices, filled: Indices, lengths: Indices
     ) -> None:
         within = ramp(lengths)
-        source = np.repeat(starts, lengths) + within
-        owner = np.repeat(slots, lengths)
-        self._samples[owner, np.repeat(filled, lengths) + within] = runs.values[source]
-        position = np.repeat(self._count[slots], lengths) + within
+        source = starts.repeat(lengths) + within
+        owner = slots.repeat(lengths)
+        self._samples[owner, filled.repeat(lengths) + within] = runs.values[source]
+        position = self._count[slots].repeat(lengths) + within
         self._count[slots] += lengths
         # Of a hop longer than the window only the last points are seen again.
         seen = position >= self._count[owner] - self._window
@@ -141,5 +141,5 @@ class HopBuffers:
 
 def _turns(slots: Indices) -> Indices:
     """Return for each entry how many of the same slot come before it; a slot's are together."""
-    begins = np.flatnonzero(np.diff(slots, prepend=-1))
-    return ramp(np.diff(np.append(begins, len(slots))))
+    edges = np.append(begins(slots), len(slots))
+    return ramp(edges[1:] - edges[:-1])
