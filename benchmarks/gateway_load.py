@@ -123,6 +123,7 @@ class Trial:
         latencies_ms: from the publication of a label's last message to the label's arrival.
         cpu: share of its core that the gateway took.
         resident: the gateway's memory at the end, bytes.
+        start_s: from the command to the gateway's being online.
     """
 
     wearables: int
@@ -130,6 +131,7 @@ class Trial:
     latencies_ms: NDArray[np.float64]
     cpu: float
     resident: int
+    start_s: float
 
     def percentile(self, percent: float) -> float:
         """Return a percentile of the latencies."""
@@ -257,7 +259,10 @@ class Bench:
         """Run a gateway for these wearables, with a profile if there is a file for it."""
         async with connection(BrokerAddress(url=self._url, client="gmqtt")) as labels:
             await labels.subscribe("har/bench/status")
+            begin = time.perf_counter()
             gateway = await self._gateway(labels, hop_s, profile)
+            start = time.perf_counter() - begin
+            await asyncio.sleep(1)  # the wearables' topics are subscribed to beside it
             await labels.subscribe("har/bench/+/activity")
             subscriber = Subscriber(wearables)
             listening = asyncio.create_task(subscriber.listen(labels), name="subscriber")
@@ -279,6 +284,7 @@ class Bench:
             latencies_ms=np.nan_to_num(settled.ravel(), nan=1e6),
             cpu=spent / lasted,
             resident=resident,
+            start_s=start,
         )
 
     async def _gateway(
@@ -302,7 +308,6 @@ class Bench:
         async with asyncio.timeout(START_SECONDS):
             while not any(message.payload == b"online" for message in await status.receive()):
                 pass
-        await asyncio.sleep(1)
         return gateway
 
 
@@ -382,12 +387,18 @@ def report(client: str, trials: list[Trial]) -> dict[str, Any]:
 async def one_wearable(bench: Bench, seconds: float) -> dict[str, float]:
     """Return the latencies of a wearable that sends 25 samples each half second."""
     trial = await bench.trial(Wearables.of(1, 25, seconds), hop_s=0.5)
-    figures = {"p50_ms": trial.percentile(50), "p99_ms": trial.percentile(99)}
     print(
-        f"one wearable, 25 samples each 0.5 s: p50 {figures['p50_ms']:.2f} ms, "
-        f"p99 {figures['p99_ms']:.2f} ms, {trial.lost} lost"
+        f"online after {trial.start_s:.2f} s, {trial.resident / 2**20:.0f} MiB\n"
+        f"one wearable, 25 samples each 0.5 s: p50 {trial.percentile(50):.2f} ms, "
+        f"p99 {trial.percentile(99):.2f} ms, {trial.lost} lost"
     )
-    return figures
+    return {
+        "p50_ms": trial.percentile(50),
+        "p99_ms": trial.percentile(99),
+        "lost": trial.lost,
+        "start_s": trial.start_s,
+        "resident_bytes": trial.resident,
+    }
 
 
 def main() -> None:
