@@ -118,6 +118,11 @@ class BleFormat(ABC):
         """Make the wearable stop, so that it saves its battery."""
 
 
+def begins_with(head: bytes) -> Callable[[bytes], bool]:
+    """Return what tells whether a notification begins with `head`."""
+    return lambda payload: payload.startswith(head)
+
+
 def recognises(known: type[BleFormat] | BleFormat, name: str, services: Collection[str]) -> bool:
     """Tell whether an advertisement (name, service UUIDs in lower case) is of this format."""
     return any(service in services for service in known.services) or any(
