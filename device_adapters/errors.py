@@ -76,6 +76,15 @@ class MalformedPayloadError(DeviceAdapterError, ValueError):
         super().__init__(f"{format_name} payload {reason}: {shown}{more} ({len(payload)} bytes)")
 
 
+class FormatDescriptionError(DeviceAdapterError, ValueError):
+    """A file that does not describe a wearable's format."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"description {path}: {reason}")
+
+
 class RefusedCommandError(DeviceAdapterError):
     """A device that does not do what it was told."""
 
