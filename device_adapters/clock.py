@@ -1,5 +1,6 @@
-"""Device time or counter to host time."""
+"""Device time, counter or plain counting to host time."""
 
+import math
 from collections import deque
 
 import numpy as np
@@ -13,6 +14,29 @@ SLEW = 0.01
 
 RESTART_SECONDS = 5.0
 """A jump of the device's clock beyond this, or any step back, is a restart of the device."""
+
+BLOCK_SECONDS = 0.5
+"""Of each such stretch the packet of the least latency counts, when a rate is learned."""
+
+LEARNING_BLOCKS = 240
+"""A rate is learned from two minutes: long enough for 0.01 %, short enough for temperature."""
+
+LEARNED_BLOCKS = 40
+"""Before 20 s the nominal rate is nearer than what could be learned."""
+
+RATE_TOLERANCE = 0.03
+"""How far a rate may be off the nominal one."""
+
+LASTING_BLOCKS = 4
+"""Latency that stays up for 2 s is no fade: samples were lost."""
+
+LASTING_PERIODS = 1.5
+"""By how many sample periods latency must rise; less is jitter."""
+
+
+def is_restart(elapsed: float) -> bool:
+    """Tell whether a device's clock that moved on by so many seconds began anew."""
+    return not 0 <= elapsed <= RESTART_SECONDS
 
 
 class CounterUnwrapper:
@@ -45,33 +69,145 @@ class DeviceClock:
 
     def __init__(self) -> None:
         self._offsets: deque[tuple[float, float]] = deque()
-        self._offset = 0.0
-        self._newest = float("-inf")
+        self.restart()
 
     def place(self, device_times: NDArray[np.float64], arrival: float) -> NDArray[np.float64]:
-        """Return the host times of a packet's samples.
+        """Return the host times of a packet's samples; a leap of the device's time starts anew.
 
         Args:
             device_times: increasing device times of the samples, seconds, float64 [n], n > 0.
             arrival: when the host received the packet, seconds since the epoch.
         """
         latest = float(device_times[-1])
-        elapsed = latest - self._newest
-        if not 0 <= elapsed <= RESTART_SECONDS:
-            self._offsets.clear()
-            self._offset = arrival - latest
-            elapsed = 0.0
-        step = SLEW * elapsed
-        smallest = self._smallest_offset(latest, arrival - latest)
-        self._offset += min(max(smallest - self._offset, -step), step)
-        self._newest = latest
-        return device_times + self._offset
+        if is_restart(latest - self._placed):
+            self.restart()
+        self.observe(latest, arrival)
+        return self.to_host(device_times)
 
-    def _smallest_offset(self, latest: float, offset: float) -> float:
-        """Return the sliding minimum; the deque holds only offsets that may yet become it."""
-        while self._offsets and self._offsets[0][0] < latest - ENVELOPE_SECONDS:
+    def restart(self) -> None:
+        """Forget everything: the device's time begins anew."""
+        self._offsets.clear()
+        self._offset = 0.0
+        self._placed = -math.inf
+
+    def observe(self, device_time: float, arrival: float) -> None:
+        """Take in when the host received a sample, without placing any.
+
+        The deque holds only offsets that may yet become the smallest.
+        """
+        offset = arrival - device_time
+        while self._offsets and self._offsets[0][0] < device_time - ENVELOPE_SECONDS:
             self._offsets.popleft()
         while self._offsets and self._offsets[-1][1] >= offset:
             self._offsets.pop()
-        self._offsets.append((latest, offset))
-        return self._offsets[0][1]
+        self._offsets.append((device_time, offset))
+
+    def to_host(self, device_times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the host times of samples, which were observed or are older than some that were.
+
+        Args:
+            device_times: device times later than those placed before, seconds, float64 [n], n > 0.
+        """
+        latest = float(device_times[-1])
+        correction = self._offsets[0][1] - self._offset
+        # A correction of seconds is a step of the host's own clock; slewing would take minutes.
+        if self._placed > -math.inf and abs(correction) <= RESTART_SECONDS:
+            limit = SLEW * max(0.0, latest - self._placed)
+            correction = min(max(correction, -limit), limit)
+        self._offset += correction
+        self._placed = latest
+        return device_times + self._offset
+
+
+class CountingClock:
+    """Places samples that carry no time by their number, at the rate that their arrivals show.
+
+    The rate is learned, because a sensor's own oscillator is off by up to some percent, and the
+    numbers then are device times for a `DeviceClock`. Where the device does not number its samples
+    they are counted as they come, and a loss shows as latency that rises and stays: a fade of the
+    radio delays samples, but they follow within a second.
+
+    Args:
+        rate_hz: the nominal rate.
+        numbered: whether the device numbers its samples, so that every loss is known.
+    """
+
+    def __init__(self, rate_hz: float, *, numbered: bool) -> None:
+        self._nominal = 1.0 / rate_hz
+        self._numbered = numbered
+        self._period = self._nominal
+        self._learned = False
+        self._clock = DeviceClock()
+        self._newest = -1
+        self._newest_time = 0.0
+        self._packet: int | None = None
+        self._blocks: deque[tuple[int, float]] = deque(maxlen=LEARNING_BLOCKS)
+        self._block: tuple[int, float] | None = None
+        self._block_end = -math.inf
+
+    def place(self, count: int, lost: int, arrival: float) -> tuple[NDArray[np.float64], int]:
+        """Return the host times of a packet's samples, float64 [count], and how many were lost.
+
+        Args:
+            count: samples in the packet, more than 0.
+            lost: samples known to be lost before it.
+            arrival: when the host received the packet, seconds since the epoch.
+        """
+        self._packet = count if self._packet in {None, count} else 1
+        if arrival >= self._block_end:
+            lost += self._close_block(arrival)
+        self._newest += lost + count
+        self._newest_time += (lost + count) * self._period
+        self._add_to_block(arrival)
+        steps = np.arange(1 - count, 1, dtype=np.float64)
+        times = self._newest_time + steps * self._period
+        return self._clock.place(times, arrival), lost
+
+    def _add_to_block(self, arrival: float) -> None:
+        """Keep the block's packet of the least latency."""
+        if self._block is None or arrival - self._block[1] < (
+            (self._newest - self._block[0]) * self._period
+        ):
+            self._block = (self._newest, arrival)
+
+    def _close_block(self, arrival: float) -> int:
+        """Learn from the block that is over; return how many samples it shows to be lost."""
+        self._block_end = arrival + BLOCK_SECONDS
+        if self._block is None:
+            return 0
+        self._blocks.append(self._block)
+        self._block = None
+        numbers, arrivals = np.array(self._blocks).T
+        self._learn_period(numbers, arrivals)
+        if self._numbered:
+            return 0
+        missing = self._missing(arrivals - numbers * self._period)
+        if missing:
+            recent = [self._blocks.pop() for _ in range(LASTING_BLOCKS)]
+            self._blocks.extend((number + missing, at) for number, at in reversed(recent))
+        return missing
+
+    def _learn_period(self, numbers: NDArray[np.float64], arrivals: NDArray[np.float64]) -> None:
+        """Take the median slope over half the known past, in which a few steps don't count."""
+        lag = len(numbers) // 2
+        if lag < LEARNED_BLOCKS // 2:
+            return
+        slopes = (arrivals[lag:] - arrivals[:-lag]) / (numbers[lag:] - numbers[:-lag])
+        spread = RATE_TOLERANCE * self._nominal
+        self._period = float(
+            np.clip(np.median(slopes), self._nominal - spread, self._nominal + spread)
+        )
+        self._learned = True
+
+    def _missing(self, latencies: NDArray[np.float64]) -> int:
+        """Return the samples that a lasting rise of the least latency stands for."""
+        if len(latencies) < 2 * LASTING_BLOCKS:
+            return 0
+        recent = float(latencies[-LASTING_BLOCKS:].min())
+        before = float(latencies[-3 * LASTING_BLOCKS : -LASTING_BLOCKS].min())
+        # All packets of a device are of one size, mostly: what is lost is a multiple of it.
+        unit = (self._packet or 1) * self._period
+        unsure = 0.0 if self._learned else RATE_TOLERANCE * 2 * LASTING_BLOCKS * BLOCK_SECONDS
+        if recent - before <= max(LASTING_PERIODS * self._period, unit / 2, unsure):
+            return 0
+        return (self._packet or 1) * round((recent - before) / unit)

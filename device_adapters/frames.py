@@ -33,7 +33,7 @@ class Frame:
     Attributes:
         values: the samples in SI units, float32 [n, channels].
         times: when each was taken on the device's own clock, seconds, float64 [n], increasing and
-            already unwrapped; None where the device tells neither time nor number.
+            already unwrapped; None where it tells none, and samples are placed by their number.
         lost: samples known to be lost between the sensor's previous frame and this one.
         sensor: which of the decoder's `sensors` they are of.
     """

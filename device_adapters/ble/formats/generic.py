@@ -317,8 +317,7 @@ class GenericDecoder(Decoder):
     ) -> tuple[NDArray[np.float64] | None, int]:
         times, lost = None, 0
         if self._counter:
-            first, lost = self._counter.follow(header, count)
-            times = (first + np.arange(count, dtype=np.float64)) / self.rate_hz
+            lost = self._counter.lost_before(header, count)
         if self._time:
             seconds = self._time.seconds(header)
             if not math.isfinite(seconds):
@@ -329,25 +328,20 @@ class GenericDecoder(Decoder):
 
 
 class _Counter:
-    """Reads a counter from the header and numbers the samples by it."""
+    """Reads a counter from the header."""
 
     def __init__(self, place: int, field: HeaderField) -> None:
         self._place = place
         self._of_samples = field.counts == "samples"
         self._unwrapper = CounterUnwrapper(field.bits)
         self._expected: int | None = None
-        self._next = 0
 
-    def follow(self, header: tuple[Any, ...], count: int) -> tuple[int, int]:
-        """Return the number of the first of `count` samples, and how many were lost before it."""
+    def lost_before(self, header: tuple[Any, ...], count: int) -> int:
+        """Return how many samples were lost before these `count`; none if the counter goes back."""
         reading = self._unwrapper.unwrap(header[self._place])
-        missing = 0 if self._expected is None else reading - self._expected
+        missing = 0 if self._expected is None else max(0, reading - self._expected)
         self._expected = reading + (count if self._of_samples else 1)
-        lost = max(0, missing if self._of_samples else missing * count)
-        # A counter that steps back is of a restarted device, which times that step back show.
-        first = self._next + lost if missing >= 0 else 0
-        self._next = first + count
-        return first, lost
+        return missing if self._of_samples else missing * count
 
 
 class _Time:
