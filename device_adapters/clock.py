@@ -141,7 +141,8 @@ class CountingClock:
         self._newest = -1
         self._newest_time = 0.0
         self._packet: int | None = None
-        self._blocks: deque[tuple[int, float]] = deque(maxlen=LEARNING_BLOCKS)
+        self._blocks: deque[tuple[int, float, int]] = deque(maxlen=LEARNING_BLOCKS)
+        self._found = 0
         self._block: tuple[int, float] | None = None
         self._block_end = -math.inf
 
@@ -175,29 +176,45 @@ class CountingClock:
         self._block_end = arrival + BLOCK_SECONDS
         if self._block is None:
             return 0
-        self._blocks.append(self._block)
+        self._blocks.append((*self._block, self._found))
         self._block = None
-        numbers, arrivals = np.array(self._blocks).T
-        self._learn_period(numbers, arrivals)
+        numbers, arrivals, found = np.array(self._blocks).T
+        self._learn_period(numbers, arrivals, found)
         if self._numbered:
             return 0
         missing = self._missing(arrivals - numbers * self._period)
         if missing:
+            self._found += missing
             recent = [self._blocks.pop() for _ in range(LASTING_BLOCKS)]
-            self._blocks.extend((number + missing, at) for number, at in reversed(recent))
+            self._blocks.extend(
+                (number + missing, at, self._found) for number, at, _ in reversed(recent)
+            )
         return missing
 
-    def _learn_period(self, numbers: NDArray[np.float64], arrivals: NDArray[np.float64]) -> None:
-        """Take the median slope over half the known past, in which a few steps don't count."""
+    def _learn_period(
+        self,
+        numbers: NDArray[np.float64],
+        arrivals: NDArray[np.float64],
+        found: NDArray[np.float64],
+    ) -> None:
+        """Take the median slope over up to half the known past.
+
+        No slope is taken across a loss that was found: what was wrongly taken for one would
+        confirm itself.
+        """
         lag = len(numbers) // 2
-        if lag < LEARNED_BLOCKS // 2:
-            return
-        slopes = (arrivals[lag:] - arrivals[:-lag]) / (numbers[lag:] - numbers[:-lag])
-        spread = RATE_TOLERANCE * self._nominal
-        self._period = float(
-            np.clip(np.median(slopes), self._nominal - spread, self._nominal + spread)
-        )
-        self._learned = True
+        while lag >= LEARNED_BLOCKS // 2:
+            whole = found[lag:] == found[:-lag]
+            if whole.sum() >= LEARNED_BLOCKS // 4:
+                elapsed = (arrivals[lag:] - arrivals[:-lag])[whole]
+                period = float(np.median(elapsed / (numbers[lag:] - numbers[:-lag])[whole]))
+                tolerance = RATE_TOLERANCE * self._nominal
+                self._period = self._nominal + min(
+                    max(period - self._nominal, -tolerance), tolerance
+                )
+                self._learned = True
+                return
+            lag //= 2
 
     def _missing(self, latencies: NDArray[np.float64]) -> int:
         """Return the samples that a lasting rise of the least latency stands for."""
