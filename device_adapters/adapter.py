@@ -30,6 +30,7 @@ class AdapterStatistics:
         dropped: samples thrown away because the gateway did not keep up.
         queued: batches waiting, of at most `capacity`.
         capacity: how many batches may wait; 0 where the adapter is read on demand.
+        rejected: messages that were not what their format says, came late or came twice.
     """
 
     samples: int
@@ -37,6 +38,7 @@ class AdapterStatistics:
     dropped: int
     queued: int = 0
     capacity: int = 0
+    rejected: int = 0
 
 
 class DeviceAdapter(ABC):

@@ -22,7 +22,7 @@ class InvalidNameError(DeviceAdapterError, ValueError):
         )
 
 
-class InvalidStreamError(DeviceAdapterError):
+class InvalidStreamError(DeviceAdapterError, ValueError):
     """A `StreamInfo` that contradicts itself."""
 
     def __init__(self, device: str, reason: str) -> None:
@@ -123,3 +123,40 @@ class BrokerAddressError(DeviceAdapterError, ValueError):
         self.url = url
         self.reason = reason
         super().__init__(f"broker {url!r}: {reason}")
+
+
+class MqttConnectionError(DeviceAdapterError):
+    """A broker that can't be reached, refuses, or is gone."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"broker {url!r}: {reason}")
+
+
+class MqttClientMissingError(DeviceAdapterError):
+    """An MQTT client that is not installed."""
+
+    def __init__(self, client: str) -> None:
+        self.client = client
+        super().__init__(
+            f"the MQTT client {client} is not installed; run: pip install 'share-streamer[fast]'"
+        )
+
+
+class UnknownPayloadFormatError(DeviceAdapterError, ValueError):
+    """No installed payload format has this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = tuple(sorted(known))
+        super().__init__(f"no payload format {name!r}; installed are {', '.join(self.known)}")
+
+
+class PayloadError(DeviceAdapterError):
+    """A payload that is not what its format says."""
+
+    def __init__(self, payload_format: str, reason: str) -> None:
+        self.payload_format = payload_format
+        self.reason = reason
+        super().__init__(f"{payload_format} payload: {reason}")

@@ -31,7 +31,9 @@ class DropOldestQueue(Generic[T]):
         self._capacity = capacity
         self._weight = weight
         self._dropped = 0
+        self._lent = 0
         self._filled = asyncio.Event()
+        self._grown = asyncio.Event()
         self._has_room = asyncio.Event()
         self._empty = asyncio.Event()
         self._lossy = False
@@ -41,7 +43,9 @@ class DropOldestQueue(Generic[T]):
         """Add an entry; drops the oldest if the queue is full."""
         if len(self._entries) == self._capacity:
             self._dropped += self._weight(self._entries.popleft())
+            self._lent = max(0, self._lent - 1)
         self._entries.append(entry)
+        self._grown.set()
         self._update()
 
     async def room(self) -> None:
@@ -57,10 +61,24 @@ class DropOldestQueue(Generic[T]):
         """Wait until nothing is left."""
         await self._empty.wait()
 
-    async def first(self) -> T:
-        """Wait for the oldest entry and return it without taking it out."""
-        await self._filled.wait()
-        return self._entries[0]
+    async def lend(self) -> T:
+        """Wait for the oldest entry that is not lent; it stays in until it is settled."""
+        while len(self._entries) <= self._lent:
+            self._grown.clear()
+            await self._grown.wait()
+        self._lent += 1
+        return self._entries[self._lent - 1]
+
+    def settle(self, entry: T) -> None:
+        """Take out the oldest lent entry; not if it was dropped meanwhile."""
+        if self._lent and self._entries[0] is entry:
+            self._entries.popleft()
+            self._lent -= 1
+            self._update()
+
+    def reclaim(self) -> None:
+        """Have the lent entries wait again: who they were lent to is gone."""
+        self._lent = 0
 
     async def get(self) -> T:
         """Wait for the oldest entry and take it out."""
@@ -68,12 +86,6 @@ class DropOldestQueue(Generic[T]):
         entry = self._entries.popleft()
         self._update()
         return entry
-
-    def discard(self, entry: T) -> None:
-        """Take out the oldest entry if it still is `entry`, which `first` returned."""
-        if self._entries and self._entries[0] is entry:
-            self._entries.popleft()
-            self._update()
 
     def statistics(self) -> QueueStatistics:
         """Return what waits and what was dropped so far."""

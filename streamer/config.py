@@ -27,27 +27,14 @@ class ModelConfig(Section):
     hop_s: float | None = Field(default=None, gt=0, le=60)
 
 
-class MqttConfig(Section):
-    """Where labels are published.
+class MqttConfig(BrokerAddress):
+    """Where labels are published; without a `url` the gateway runs a broker of its own.
 
     Attributes:
-        url: a broker, `mqtt://host[:port]` or `mqtts://`; without one the gateway runs its own.
-        username: if the broker asks for one.
-        password_file: a file that holds the password.
         listen: where the gateway's own broker listens, `host:port`.
     """
 
-    url: str | None = None
-    username: str | None = None
-    password_file: Path | None = None
     listen: str = DEFAULT_LISTEN
-
-    @field_validator("url")
-    @classmethod
-    def _is_address(cls, url: str | None) -> str | None:
-        if url is not None:
-            split_url(url)
-        return url
 
     @field_validator("listen")
     @classmethod
@@ -58,16 +45,14 @@ class MqttConfig(Section):
     @property
     def embedded(self) -> bool:
         """Whether the gateway runs its own broker."""
-        return self.url is None
+        return "url" not in self.model_fields_set
 
     @property
     def broker(self) -> BrokerAddress:
         """The broker that labels go to."""
-        return BrokerAddress(
-            url=self.url or f"mqtt://{self.listen}",
-            username=self.username,
-            password_file=self.password_file,
-        )
+        if self.embedded:
+            return self.model_copy(update={"url": f"mqtt://{self.listen}"})
+        return self
 
 
 class AdapterSection(Section, extra="allow"):

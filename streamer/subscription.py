@@ -5,16 +5,14 @@ import logging
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-import aiomqtt
-
+from device_adapters.errors import MqttConnectionError
+from device_adapters.mqtt.client import Message, connection
 from device_adapters.mqtt.connection import Backoff, BrokerAddress, split_url
 from streamer.errors import MessageError
 from streamer.messages import Label, parse_label
 
 ALL_LABELS = "har/+/+/activity"
 """Every wearer of every gateway."""
-
-QOS = 1
 
 _log = logging.getLogger(__name__)
 
@@ -47,23 +45,23 @@ async def subscribe(
     backoff = Backoff(address.url)
     while True:
         try:
-            async with address.client() as client:
-                await client.subscribe(topic or ALL_LABELS, QOS)
+            async with connection(address) as broker:
+                await broker.subscribe(topic or ALL_LABELS)
                 backoff.succeeded()
                 if ready is not None:
                     ready.set()
-                async for message in client.messages:
-                    label = _read(message)
-                    if label is not None:
-                        yield label
-        except aiomqtt.MqttError as error:
+                while True:
+                    for message in await broker.receive():
+                        label = _read(message)
+                        if label is not None:
+                            yield label
+        except MqttConnectionError as error:
             await backoff.wait(error)
 
 
-def _read(message: aiomqtt.Message) -> Label | None:
-    payload = message.payload if isinstance(message.payload, bytes) else b""
+def _read(message: Message) -> Label | None:
     try:
-        return parse_label(message.topic.value, payload)
+        return parse_label(message.topic, message.payload)
     except MessageError as error:
         _log.warning("%s", error)
         return None

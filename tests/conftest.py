@@ -73,7 +73,11 @@ class Mosquitto:
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self.folder = folder
         self._config = folder / "mosquitto.conf"
-        self._config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        # Subscribers here share the publisher's event loop: by default the broker would drop what
+        # they are more than 1,000 messages behind.
+        self._config.write_text(
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -68,12 +68,17 @@ class Listener:
         return self.on(topic)
 
 
+@pytest.fixture(params=["aiomqtt", "gmqtt"])
+def address(mosquitto: Mosquitto, request: pytest.FixtureRequest) -> BrokerAddress:
+    return BrokerAddress(url=mosquitto.url, client=request.param)
+
+
 def seqs(payloads: list[bytes]) -> list[int]:
     return [json.loads(payload)["seq"] for payload in payloads]
 
 
-async def test_topics_are_as_documented(mosquitto: Mosquitto) -> None:
-    publisher = MqttPublisher(BrokerAddress(url=mosquitto.url), "home")
+async def test_topics_are_as_documented(mosquitto: Mosquitto, address: BrokerAddress) -> None:
+    publisher = MqttPublisher(address, "home")
     async with Listener(mosquitto.port) as listener:
         async with publisher:
             await publisher.connected()
@@ -92,10 +97,12 @@ async def test_topics_are_as_documented(mosquitto: Mosquitto) -> None:
     assert retained == {"har/home/anna/state", "har/home/status"}
 
 
-async def test_messages_keep_their_order_and_none_is_lost(mosquitto: Mosquitto) -> None:
+async def test_messages_keep_their_order_and_none_is_lost(
+    mosquitto: Mosquitto, address: BrokerAddress
+) -> None:
     count = 3 * QUEUED_MESSAGES
     async with Listener(mosquitto.port) as listener:
-        async with MqttPublisher(BrokerAddress(url=mosquitto.url), "home") as publisher:
+        async with MqttPublisher(address, "home") as publisher:
             await publisher.connected()
             for seq in range(count):
                 await publisher.publish(label(seq), [])
@@ -105,8 +112,10 @@ async def test_messages_keep_their_order_and_none_is_lost(mosquitto: Mosquitto) 
     assert publisher.statistics().dropped == 0
 
 
-async def test_a_restarted_broker_gets_the_states_back(mosquitto: Mosquitto) -> None:
-    publisher = MqttPublisher(BrokerAddress(url=mosquitto.url), "home")
+async def test_a_restarted_broker_gets_the_states_back(
+    mosquitto: Mosquitto, address: BrokerAddress
+) -> None:
+    publisher = MqttPublisher(address, "home")
     async with publisher:
         await publisher.connected()
         for wearer in ("anna", "ben"):
@@ -171,11 +180,11 @@ async def test_a_replay_reaches_subscribers_whole_at_every_speed_and_cut(
 
 
 async def test_killing_the_broker_in_the_middle_loses_nothing_that_counts(
-    mosquitto: Mosquitto, real_session: Path, bundle: Path
+    mosquitto: Mosquitto, address: BrokerAddress, real_session: Path, bundle: Path
 ) -> None:
     adapter = ReplayAdapter(ReplayOptions(file=real_session, speed=60.0))
     recognizer = Recognizer.load(bundle)
-    publisher = MqttPublisher(BrokerAddress(url=mosquitto.url), "home")
+    publisher = MqttPublisher(address, "home")
     running = asyncio.create_task(Gateway([adapter], recognizer, [publisher]).run())
     await publisher.connected()
     await asyncio.sleep(1)
@@ -287,7 +296,7 @@ def test_other_urls_are_refused(url: str) -> None:
 def test_a_missing_password_file_is_told(tmp_path: Path) -> None:
     address = BrokerAddress(username="u", password_file=tmp_path / "none")
     with pytest.raises(BrokerAddressError, match="none"):
-        address.client()
+        address.password()
 
 
 async def test_a_publisher_with_unreadable_credentials_is_refused(tmp_path: Path) -> None:

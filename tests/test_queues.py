@@ -42,11 +42,27 @@ async def test_room_is_waited_for_unless_entries_may_be_lost() -> None:
     assert queue.statistics() == QueueStatistics(used=1, capacity=1, dropped=1)
 
 
-async def test_an_entry_that_was_dropped_meanwhile_is_not_discarded_twice() -> None:
+async def test_an_entry_that_was_dropped_meanwhile_is_not_taken_out_twice() -> None:
     queue: DropOldestQueue[str] = DropOldestQueue(1)
     queue.put("first")
-    entry = await queue.first()
+    entry = await queue.lend()
     queue.put("second")
-    queue.discard(entry)
+    queue.settle(entry)
     assert await queue.get() == "second"
     await queue.drained()
+
+
+async def test_lent_entries_leave_when_settled_and_come_again_when_reclaimed() -> None:
+    queue: DropOldestQueue[int] = DropOldestQueue(4)
+    for number in range(3):
+        queue.put(number)
+    assert [await queue.lend() for _ in range(3)] == [0, 1, 2]
+    queue.settle(0)
+    waiting = asyncio.ensure_future(queue.lend())
+    await asyncio.sleep(0)
+    queue.settle(1)
+    queue.put(3)
+    assert await waiting == 3
+    queue.reclaim()
+    assert [await queue.lend() for _ in range(2)] == [2, 3]
+    assert queue.statistics().used == 2

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
-import aiomqtt
 from typing_extensions import override
 
+from device_adapters.errors import MqttConnectionError
+from device_adapters.mqtt.client import IN_FLIGHT, Message, MqttConnection, connection
 from device_adapters.mqtt.connection import Backoff, BrokerAddress
 from device_adapters.queues import DropOldestQueue
 from device_adapters.samples import check_name
@@ -21,9 +21,6 @@ QUEUED_MESSAGES = 1000
 
 FAREWELL_SECONDS = 5.0
 """How long leaving waits for what is still to be delivered."""
-
-QOS = 1
-"""At least once: a label that the broker took is a label that subscribers get."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,11 +34,9 @@ def root_topic(gateway: str) -> str:
     return f"har/{check_name(gateway)}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Message:
-    topic: str
-    payload: bytes
-    retain: bool = False
+class _Sent(NamedTuple):
+    message: Message
+    acknowledged: asyncio.Future[None]
 
 
 class MqttPublisher(Publisher):
@@ -58,15 +53,15 @@ class MqttPublisher(Publisher):
     def __init__(self, broker: BrokerAddress, gateway: str) -> None:
         self._broker = broker
         self._root = root_topic(gateway)
-        self._states: dict[str, _Message] = {}
-        self._queue: DropOldestQueue[_Message] = DropOldestQueue(QUEUED_MESSAGES)
+        self._states: dict[str, Message] = {}
+        self._queue: DropOldestQueue[Message] = DropOldestQueue(QUEUED_MESSAGES)
         self._queue.set_lossy(True)
         self._published = 0
         self._connected = asyncio.Event()
 
     @override
     async def __aenter__(self) -> Self:
-        self._broker.client()  # credentials that can't be read are told at once
+        connection(self._broker)  # credentials that can't be read are told at once
         self._connection = asyncio.create_task(self._stay_connected(), name="mqtt publisher")
         return self
 
@@ -90,11 +85,11 @@ class MqttPublisher(Publisher):
     @override
     async def publish(self, label: Label, segments: Sequence[Segment]) -> None:
         prefix = f"{self._root}/{label.wearer}"
-        await self._put(_Message(f"{prefix}/activity", label.to_json()))
+        await self._put(Message(f"{prefix}/activity", label.to_json()))
         for segment in segments:
             payload = segment.to_json()
-            await self._put(_Message(f"{prefix}/segment", payload))
-            state = _Message(f"{prefix}/state", payload, retain=True)
+            await self._put(Message(f"{prefix}/segment", payload))
+            state = Message(f"{prefix}/state", payload, retain=True)
             self._states[label.wearer] = state
             await self._put(state)
 
@@ -103,7 +98,7 @@ class MqttPublisher(Publisher):
         queue = self._queue.statistics()
         return PublisherStatistics(self._published, queue.dropped, queue.used, queue.capacity)
 
-    async def _put(self, message: _Message) -> None:
+    async def _put(self, message: Message) -> None:
         # With a broker the labels wait for it; without one the wearers do not: the oldest goes.
         await self._queue.room()
         if self._connection.done():
@@ -112,44 +107,62 @@ class MqttPublisher(Publisher):
 
     async def _stay_connected(self) -> None:
         backoff = Backoff(self._broker.url)
-        will = aiomqtt.Will(f"{self._root}/status", b"offline", QOS, retain=True)
+        will = Message(f"{self._root}/status", b"offline", retain=True)
         while True:
             try:
-                async with self._broker.client(will) as client:
+                async with connection(self._broker, will) as broker:
                     backoff.succeeded()
-                    await self._serve(client)
-            except* aiomqtt.MqttError as group:
+                    await self._serve(broker)
+            except* MqttConnectionError as group:
                 await backoff.wait(group.exceptions[0])
 
-    async def _serve(self, client: aiomqtt.Client) -> None:
-        await self._announce(client, b"online")
+    async def _serve(self, broker: MqttConnection) -> None:
+        await self._announce(broker, b"online")
         for state in list(self._states.values()):
-            await client.publish(state.topic, state.payload, QOS, retain=True)
+            await broker.publish(state)
         self._queue.set_lossy(False)
         self._connected.set()
+        window = asyncio.Semaphore(IN_FLIGHT)
+        sent: asyncio.Queue[_Sent] = asyncio.Queue(IN_FLIGHT)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._watch(client), name="mqtt publisher watch")
-                tasks.create_task(self._send(client), name="mqtt publisher send")
+                tasks.create_task(self._watch(broker), name="mqtt publisher watch")
+                tasks.create_task(self._send(broker, window, sent), name="mqtt publisher send")
+                tasks.create_task(
+                    self._acknowledge(window, sent), name="mqtt publisher acknowledge"
+                )
         except asyncio.CancelledError:
-            await self._announce(client, b"offline")
+            await self._announce(broker, b"offline")
             raise
         finally:
             self._connected.clear()
             self._queue.set_lossy(True)
 
-    async def _announce(self, client: aiomqtt.Client, status: bytes) -> None:
-        await client.publish(f"{self._root}/status", status, QOS, retain=True)
+    async def _announce(self, broker: MqttConnection, status: bytes) -> None:
+        await broker.publish(Message(f"{self._root}/status", status, retain=True))
 
-    async def _watch(self, client: aiomqtt.Client) -> None:
-        """End with an `MqttError` as soon as the connection is lost, even if nothing is sent."""
-        async for _ in client.messages:
-            pass
-
-    async def _send(self, client: aiomqtt.Client) -> None:
+    async def _watch(self, broker: MqttConnection) -> None:
+        """End with an error as soon as the connection is lost, even if nothing is sent."""
         while True:
-            message = await self._queue.first()
-            await client.publish(message.topic, message.payload, QOS, retain=message.retain)
-            # Only now: what a dying connection swallowed is sent again.
-            self._queue.discard(message)
+            await broker.receive()
+
+    async def _send(
+        self,
+        broker: MqttConnection,
+        window: asyncio.Semaphore,
+        sent: asyncio.Queue[_Sent],
+    ) -> None:
+        # What a dying connection swallowed is sent again.
+        self._queue.reclaim()
+        while True:
+            await window.acquire()
+            message = await self._queue.lend()
+            await sent.put(_Sent(message, broker.publish(message)))
+
+    async def _acknowledge(self, window: asyncio.Semaphore, sent: asyncio.Queue[_Sent]) -> None:
+        while True:
+            message, acknowledged = await sent.get()
+            await acknowledged
+            self._queue.settle(message)
+            window.release()
             self._published += 1

@@ -1,0 +1,162 @@
+"""A connection by gmqtt: for thousands of wearables; comes with the extra `fast`."""
+
+import asyncio
+import logging
+from collections import deque
+from typing import Any, Self
+
+import gmqtt
+from gmqtt.mqtt.constants import MQTTv311
+from gmqtt.mqtt.handler import MQTTConnectError
+from gmqtt.storage import PersistentStorage
+from typing_extensions import override
+
+from device_adapters.errors import MqttConnectionError
+from device_adapters.mqtt.client import (
+    QOS,
+    QUEUED_MESSAGES,
+    InboxStatistics,
+    Message,
+    MqttConnection,
+)
+from device_adapters.mqtt.connection import TIMEOUT_SECONDS, BrokerAddress
+
+NEVER_RECONNECT = {"reconnect_retries": -2}
+"""gmqtt would go on by itself, and lose what this connection's owner still has to send; its -1
+means for ever, and 0 once more."""
+
+REFUSED = 128
+"""What a broker grants in place of a QoS when it refuses a subscription (MQTT 3.1.1, 3.9.3)."""
+
+_log = logging.getLogger(__name__)
+_log.addHandler(logging.NullHandler())
+_log.propagate = False  # what gmqtt has to say is raised here as an error
+
+
+class _Unacknowledged(PersistentStorage):  # type: ignore[misc] # gmqtt is untyped
+    """Where gmqtt keeps what the broker has not acknowledged; here, who waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.futures: dict[int, asyncio.Future[None]] = {}
+        self.newest: asyncio.Future[None]
+
+    def push_message(self, mid: int, raw_package: bytes) -> None:
+        super().push_message(mid, raw_package)
+        self.newest = self.futures[mid] = asyncio.get_running_loop().create_future()
+
+    def remove_message_by_mid(self, mid: int) -> None:
+        super().remove_message_by_mid(mid)
+        future = self.futures.pop(mid, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Tell all who wait that the connection is lost."""
+        for future in self.futures.values():
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # whoever has stopped waiting need not hear of it
+        self.futures.clear()
+
+
+class GmqttConnection(MqttConnection):
+    """See `MqttConnection`."""
+
+    def __init__(self, address: BrokerAddress, will: Message | None) -> None:
+        self._address = address
+        self._unacknowledged = _Unacknowledged()
+        self._inbox: deque[Message] = deque()
+        self._dropped = 0
+        self._woken = asyncio.Event()
+        self._granted: asyncio.Future[tuple[int, ...]] | None = None
+        self._lost: MqttConnectionError | None = None
+        self._client: Any = gmqtt.Client(
+            None,
+            will_message=None
+            if will is None
+            else gmqtt.Message(will.topic, will.payload, qos=QOS, retain=will.retain),
+            persistent_storage=self._unacknowledged,
+            logger=_log,
+        )
+        self._client.set_config(NEVER_RECONNECT)
+        self._client.on_message = self._on_message
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_disconnect = self._on_disconnect
+        if address.username is not None:
+            self._client.set_auth_credentials(address.username, address.password())
+        self._tls = address.tls()
+
+    @override
+    async def __aenter__(self) -> Self:
+        address = self._address
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await self._client.connect(
+                    address.host, address.port, self._tls or False, version=MQTTv311
+                )
+        except (MQTTConnectError, OSError) as error:
+            await self._client.disconnect()
+            reason = "Operation timed out" if isinstance(error, TimeoutError) else str(error)
+            raise MqttConnectionError(address.url, reason) from error
+        return self
+
+    @override
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._client.disconnect()
+
+    @override
+    async def subscribe(self, topic_filter: str) -> None:
+        self._check()
+        self._granted = asyncio.get_running_loop().create_future()
+        self._client.subscribe(topic_filter, QOS)
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                granted = await self._granted
+        except TimeoutError as error:
+            raise MqttConnectionError(self._address.url, "Operation timed out") from error
+        if REFUSED in granted:
+            raise MqttConnectionError(self._address.url, f"refused to send {topic_filter!r}")
+
+    @override
+    async def receive(self) -> list[Message]:
+        while not self._inbox:
+            self._check()
+            self._woken.clear()
+            await self._woken.wait()
+        messages = list(self._inbox)
+        self._inbox.clear()
+        return messages
+
+    @override
+    def publish(self, message: Message) -> asyncio.Future[None]:
+        self._check()
+        self._client.publish(message.topic, message.payload, QOS, message.retain)
+        return self._unacknowledged.newest
+
+    @override
+    def inbox(self) -> InboxStatistics:
+        return InboxStatistics(len(self._inbox), QUEUED_MESSAGES, self._dropped)
+
+    def _check(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+
+    def _on_message(self, _: Any, topic: str, payload: bytes, __: int, properties: Any) -> int:  # noqa: ANN401
+        if len(self._inbox) == QUEUED_MESSAGES:
+            self._inbox.popleft()
+            self._dropped += 1
+        self._inbox.append(Message(topic, payload, bool(properties["retain"])))
+        self._woken.set()
+        return 0
+
+    def _on_subscribe(self, _: Any, __: int, granted: tuple[int, ...], ___: Any) -> None:  # noqa: ANN401
+        if self._granted is not None and not self._granted.done():
+            self._granted.set_result(granted)
+
+    def _on_disconnect(self, _: Any, __: Any) -> None:  # noqa: ANN401
+        self._lost = MqttConnectionError(self._address.url, "the connection was lost")
+        self._unacknowledged.fail(self._lost)
+        if self._granted is not None and not self._granted.done():
+            self._granted.set_exception(self._lost)
+        self._woken.set()
