@@ -221,7 +221,7 @@ class CountingClock:
         if len(latencies) < 2 * LASTING_BLOCKS:
             return 0
         recent = float(latencies[-LASTING_BLOCKS:].min())
-        before = float(latencies[-3 * LASTING_BLOCKS : -LASTING_BLOCKS].min())
+        before = float(latencies[-2 * LASTING_BLOCKS : -LASTING_BLOCKS].min())
         # All packets of a device are of one size, mostly: what is lost is a multiple of it.
         unit = (self._packet or 1) * self._period
         unsure = 0.0 if self._learned else RATE_TOLERANCE * 2 * LASTING_BLOCKS * BLOCK_SECONDS
