@@ -13,6 +13,10 @@ RATE_TOLERANCE = 0.1
 LEARNED_PACKETS = 64
 """Packets over which the sample period is averaged: stamps of whole milliseconds are coarse."""
 
+TRUSTED_PACKETS = 16
+"""After so many the learned period tells a loss of one sample; before, a packet's length could
+differ by the rate's own error."""
+
 
 class StampSpreader:
     """Gives every sample of a packet its time, from one stamp a packet.
@@ -52,11 +56,14 @@ class StampSpreader:
         if not 0 < elapsed <= RESTART_SECONDS:
             return self._period, 0
         expected = self._previous[1] if self._stamped == "first" else count
-        measured = elapsed / expected
-        if abs(measured - self._nominal) > RATE_TOLERANCE * self._nominal:
-            return self._period, max(0, round(elapsed / self._period) - expected)
-        self._learn(measured)
-        return (measured if self._stamped == "last" else self._period), 0
+        missing = round(elapsed / self._period) - expected
+        off = abs(elapsed / expected - self._nominal)
+        plausible = off <= RATE_TOLERANCE * self._nominal
+        if missing > 0 and (self._learned >= TRUSTED_PACKETS or not plausible):
+            return self._period, missing
+        if plausible:
+            self._learn(elapsed / expected)
+        return (elapsed / expected if self._stamped == "last" else self._period), 0
 
     def _learn(self, period: float) -> None:
         self._learned = min(self._learned + 1, LEARNED_PACKETS)

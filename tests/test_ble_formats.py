@@ -122,7 +122,7 @@ def test_every_decoder_says_what_it_gives(name: str) -> None:
 
 @pytest.mark.parametrize("parser", PARSERS, ids=[parser.name for parser in PARSERS])
 def test_garbage_gives_nothing_but_the_parsers_error(parser: Parser) -> None:
-    outcome = fuzz(parser, 1000, seed=random.randrange(1 << 32))
+    outcome = fuzz(parser, 1000, seed=7)
     assert outcome.accepted > 0
     assert outcome.peak_kib < 1024
 
