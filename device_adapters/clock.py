@@ -93,14 +93,15 @@ class DeviceClock:
     def observe(self, device_time: float, arrival: float) -> None:
         """Take in when the host received a sample, without placing any.
 
-        The deque holds only offsets that may yet become the smallest.
+        The deque holds only offsets that may yet become the smallest: the later, the larger.
         """
         offset = arrival - device_time
         while self._offsets and self._offsets[0][0] < device_time - ENVELOPE_SECONDS:
             self._offsets.popleft()
         while self._offsets and self._offsets[-1][1] >= offset:
             self._offsets.pop()
-        self._offsets.append((device_time, offset))
+        if not self._offsets or self._offsets[-1][0] < device_time:
+            self._offsets.append((device_time, offset))
 
     def to_host(self, device_times: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the host times of samples, which were observed or are older than some that were.

@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 MAX_WAIT_SECONDS = 4.0
 """How far one sensor may run ahead of another: wearables send up to 1.1 s in one notification."""
 
+MAX_WAITING_SAMPLES = 4096
+"""No sensor takes so many in that time; a device whose time crawls must not fill the memory."""
+
 MAX_GAP_PERIODS = 2.5
 """Between samples further apart than this nothing is interpolated: one was lost."""
 
@@ -18,7 +21,7 @@ class Merger:
 
     Args:
         widths: the number of channels of each sensor, two sensors or more.
-        rate_hz: the rate of the slowest.
+        rate_hz: the nominal rate of all; those but the first may be faster.
     """
 
     def __init__(self, widths: tuple[int, ...], rate_hz: float) -> None:
@@ -45,7 +48,8 @@ class Merger:
             lost: samples lost before these; only the first sensor's count, the others' show as
                 samples of the first that find no pair.
         """
-        if len(self._times[sensor]) and times[0] <= self._times[sensor][-1]:
+        waiting = self._times[sensor]
+        if len(waiting) and (times[0] <= waiting[-1] or len(waiting) > MAX_WAITING_SAMPLES):
             self.restart()
         self._times[sensor] = np.concatenate([self._times[sensor], times])
         self._values[sensor] = np.concatenate([self._values[sensor], values])

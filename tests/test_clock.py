@@ -114,3 +114,10 @@ def test_a_step_of_the_hosts_clock_is_followed(step: float) -> None:
         arrival = second + 1e6 + (step if second >= 50 else 0)
         placed = clock.place(np.array([float(second)]), arrival)
     assert placed[-1] == pytest.approx(99 + 1e6 + step)
+
+
+def test_a_clock_that_stands_still_does_not_fill_memory() -> None:
+    clock = DeviceClock()
+    for packet in range(1000):
+        clock.place(np.array([5.0]), arrival=100.0 + packet)
+    assert len(clock._offsets) == 1

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_adapters.merge import MAX_WAIT_SECONDS, Merger
+from device_adapters.merge import MAX_WAIT_SECONDS, MAX_WAITING_SAMPLES, Merger
 
 Merged = tuple[np.ndarray, np.ndarray, int]
 
@@ -90,6 +90,16 @@ def test_a_sensor_that_falls_silent_does_not_hold_the_other_back_nor_fill_memory
     for part in packets(acc, [10]):
         assert silent_first.push(1, part, line(part), 0) is None
     assert len(silent_first._times[1]) <= MAX_WAIT_SECONDS * 50 + 11
+
+
+def test_a_clock_that_crawls_does_not_fill_memory() -> None:
+    merger = Merger((3, 3), 50)
+    times = np.arange(100) * 1e-9
+    for number in range(100):
+        part = times + number * 1e-7
+        merger.push(0, part, line(part), 0)
+    assert len(merger._times[0]) <= MAX_WAITING_SAMPLES + 100
+    assert merger.unpaired + len(merger._times[0]) == 100 * 100
 
 
 def test_a_clock_that_goes_back_starts_the_merger_anew() -> None:
