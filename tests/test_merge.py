@@ -94,7 +94,7 @@ def test_a_sensor_that_falls_silent_does_not_hold_the_other_back_nor_fill_memory
 
 def test_a_clock_that_crawls_does_not_fill_memory() -> None:
     merger = Merger((3, 3), 50)
-    times = np.arange(100) * 1e-9
+    times = np.arange(100, dtype=np.float64) * 1e-9
     for number in range(100):
         part = times + number * 1e-7
         merger.push(0, part, line(part), 0)
