@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from device_adapters.adapter import AdapterStatistics, DeviceAdapter
 from device_adapters.samples import SampleBatch, StreamInfo
 from streamer.errors import StreamMismatchError
-from streamer.messages import Label
+from streamer.messages import Label, Segment
 from streamer.publishers import Publisher, PublisherStatistics
 from streamer.recognizer import Recognizer, RecognizerStatistics
 from streamer.recorder import Recorder
@@ -119,8 +119,9 @@ class Gateway:
                 if arrival is not None and (batch := await self._accept(*arrival)) is not None
             ]
             # onnxruntime releases the interpreter while it computes; the event loop goes on.
-            for label in await asyncio.to_thread(self._recognizer.push_all, batches):
-                await self._deliver(label)
+            labels = await asyncio.to_thread(self._recognizer.push_all, batches)
+            for label, segments in zip(labels, self._segments.push(labels), strict=True):
+                await self._deliver(label, segments)
 
     async def _accept(self, info: StreamInfo, batch: SampleBatch) -> SampleBatch | None:
         """Record a batch, and return it if its stream can be recognised."""
@@ -140,8 +141,7 @@ class Gateway:
             self._refused[info.device] = error
             _log.error("%s; its samples are not recognised", error)
 
-    async def _deliver(self, label: Label) -> None:
-        segments = self._segments.push(label)
+    async def _deliver(self, label: Label, segments: Sequence[Segment]) -> None:
         if self._recorder is not None:
             await self._recorder.add_label(label)
         for publisher in self._publishers:

@@ -1,12 +1,13 @@
 """Samples become labels: resampling, windows and the compiled model, for any number of streams."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device_adapters.samples import SampleBatch, StreamInfo
 from streamer.errors import StreamMismatchError
@@ -14,8 +15,9 @@ from streamer.messages import Alternative, Label, TimeSpan
 from streamer.resample import Resampler
 from streamer.share.runtime import ShareModel
 from streamer.share.streaming import StreamStates
+from streamer.slots import Slots, grown
 from streamer.stream_fit import channel_order, check_rate
-from streamer.windows import Hop, HopBuffers
+from streamer.windows import HopBuffers, Hops
 
 ALTERNATIVES = 3
 LARGEST_BATCH = 64
@@ -52,14 +54,12 @@ class RecognizerStatistics:
     not_finite: int
 
 
+@dataclass(frozen=True, slots=True)
 class _Stream:
-    def __init__(self, info: StreamInfo, order: list[int], rate_hz: float) -> None:
-        self.order = np.array(order)
-        self.resampler = Resampler(info.rate_hz, rate_hz, len(order))
-        self.channels = len(info.channels)
-        self.samples = 0
-        self.lost = 0
-        self.labels = 0
+    info: StreamInfo
+    slot: int
+    order: list[int]
+    """Where the stream has each of the model's channels."""
 
 
 class Recognizer:
@@ -82,11 +82,18 @@ class Recognizer:
         self.manifest = model.manifest
         rate = self.manifest.rate_hz
         self.hop = self.manifest.hop if hop_s is None else max(1, round(hop_s * rate))
-        self._model_id = self.manifest.model_id
         self._names = self.manifest.label_set.names
+        self._model_id = self.manifest.model_id
+        channels = len(self.manifest.channels)
+        self._slots = Slots()
         self._streams: dict[str, _Stream] = {}
-        self._buffers = HopBuffers(self.manifest.window, self.hop, len(self.manifest.channels))
-        self._states = StreamStates(model, self.hop, self._buffers.capacity)
+        self._devices = [""] * self._slots.capacity
+        self._resampler = Resampler(rate, channels)
+        self._buffers = HopBuffers(self.manifest.window, self.hop, channels)
+        self._states = StreamStates(model, self.hop, self._slots.capacity)
+        self._samples = np.zeros(self._slots.capacity, dtype=np.int64)
+        self._lost = np.zeros(self._slots.capacity, dtype=np.int64)
+        self._labels = np.zeros(self._slots.capacity, dtype=np.int64)
 
     @classmethod
     def load(cls, bundle: Path | str, hop_s: float | None = None) -> Self:
@@ -106,15 +113,19 @@ class Recognizer:
         order = channel_order(info, self.manifest.channels, self.manifest.units)
         check_rate(info, self.manifest.rate_hz)
         self.close(info.device)
-        self._streams[info.device] = _Stream(info, order, self.manifest.rate_hz)
-        self._buffers.add(info.device)
-        if self._buffers.capacity > self._states.capacity:
-            self._states.grow(self._buffers.capacity)
+        slot = self._slots.add(info.device)
+        if self._slots.capacity > len(self._devices):
+            self._grow(self._slots.capacity)
+        self._streams[info.device] = _Stream(info, slot, order)
+        self._devices[slot] = info.device
+        self._resampler.start(slot, info.rate_hz)
+        for counts in (self._samples, self._lost, self._labels):
+            counts[slot] = 0
 
     def close(self, device: str) -> None:
         """Forget a stream."""
         if self._streams.pop(device, None) is not None:
-            self._buffers.remove(device)
+            self._slots.remove(device)
 
     def push(self, batch: SampleBatch) -> list[Label]:
         """Take a batch and return the labels of the windows that it completes, oldest first.
@@ -131,25 +142,40 @@ class Recognizer:
 
         Each stream's labels come oldest first.
         """
-        waiting = [hop for batch in batches for hop in self._hops(batch)]
-        labels = []
-        while waiting:
-            ready, waiting = _first_of_each(waiting)
-            labels += self._step(ready)
-        return labels
+        slots, ordered = [], []
+        for batch in batches:
+            stream = self._stream(batch)
+            slots.append(stream.slot)
+            ordered.append(_reordered(batch, stream.order))
+        if not slots:
+            return []
+        runs = self._resampler.push(slots, ordered)
+        np.add.at(self._lost, np.repeat(runs.slots, runs.lengths), runs.lost)
+        return [
+            label
+            for hops in self._buffers.push(runs)
+            for begin in range(0, len(hops), LARGEST_BATCH)
+            for label in self._step(hops.of(slice(begin, begin + LARGEST_BATCH)))
+        ]
 
     def statistics(self) -> RecognizerStatistics:
         """Return the counts of the open streams."""
-        streams = self._streams.values()
-        rejected = [stream.resampler.statistics() for stream in streams]
+        slots = [stream.slot for stream in self._streams.values()]
         return RecognizerStatistics(
-            streams=len(streams),
-            samples=sum(stream.samples for stream in streams),
-            labels=sum(stream.labels for stream in streams),
-            lost=sum(stream.lost for stream in streams),
-            out_of_order=sum(counts.out_of_order for counts in rejected),
-            not_finite=sum(counts.not_finite for counts in rejected),
+            streams=len(slots),
+            samples=int(self._samples[slots].sum()),
+            labels=int(self._labels[slots].sum()),
+            lost=int(self._lost[slots].sum()),
+            out_of_order=int(self._resampler.out_of_order[slots].sum()),
+            not_finite=int(self._resampler.not_finite[slots].sum()),
         )
+
+    def _grow(self, capacity: int) -> None:
+        self._devices += [""] * (capacity - len(self._devices))
+        self._states.grow(capacity)
+        self._samples = grown(self._samples, capacity)
+        self._lost = grown(self._lost, capacity)
+        self._labels = grown(self._labels, capacity)
 
     def _own_kind(self, device: str) -> StreamInfo:
         manifest = self.manifest
@@ -157,61 +183,75 @@ class Recognizer:
             device, manifest.channels, manifest.units, manifest.rate_hz, "push", "device"
         )
 
-    def _hops(self, batch: SampleBatch) -> Iterator[Hop]:
+    def _stream(self, batch: SampleBatch) -> _Stream:
+        """Return whose batch it is, and count its samples."""
         if batch.device not in self._streams:
             self.open(self._own_kind(batch.device))
         stream = self._streams[batch.device]
-        if batch.values.shape[1] != stream.channels:
+        channels = batch.values.shape[1]
+        if channels != len(stream.info.channels):
             raise StreamMismatchError(
-                batch.device, "a batch has", f"{batch.values.shape[1]} channels", stream.channels
+                batch.device, "a batch has", f"{channels} channels", len(stream.info.channels)
             )
-        stream.samples += len(batch)
-        ordered = SampleBatch(batch.device, batch.times, batch.values[:, stream.order], batch.lost)
-        for run in stream.resampler.push(ordered):
-            stream.lost += int(run.lost.sum())
-            yield from self._buffers.push(batch.device, run)
+        self._samples[stream.slot] += len(batch)
+        return stream
 
-    def _step(self, hops: list[Hop]) -> list[Label]:
+    def _step(self, hops: Hops) -> list[Label]:
         """Run one hop of each of these streams; only whole windows get a label."""
-        self._states.reset(np.array([hop.slot for hop in hops if hop.fresh], dtype=np.intp))
-        scores = self._states.step(
-            np.array([hop.slot for hop in hops]), np.stack([hop.samples for hop in hops])
-        )
-        shares = scores.probabilities.astype(np.float64).round(PROBABILITY_DIGITS).tolist()
-        return [
-            self._label(hop, own) for hop, own in zip(hops, shares, strict=True) if hop.complete
-        ]
+        self._states.reset(hops.slots[hops.fresh])
+        scores = self._states.step(hops.slots, hops.samples)
+        probabilities = scores.probabilities[hops.complete].astype(np.float64)
+        return self._tell(hops.of(hops.complete), probabilities.round(PROBABILITY_DIGITS))
 
-    def _label(self, hop: Hop, shares: list[float]) -> Label:
+    def _tell(self, hops: Hops, shares: NDArray[np.float64]) -> list[Label]:
         # By what is published: so ties fall to the first label, whatever the last digits were.
-        ranked = sorted(range(len(shares)), key=lambda label: -shares[label])
-        best, *others = ranked[: ALTERNATIVES + 1]
-        rate = self.manifest.rate_hz
-        start, end = hop.first / rate, (hop.first + self.manifest.window - 1) / rate
-        stream = self._streams[hop.stream]
-        seq, stream.labels = stream.labels, stream.labels + 1
+        ranked = np.argsort(-shares, axis=1, kind="stable")[:, : ALTERNATIVES + 1]
+        ends = hops.first + self.manifest.window - 1
+        seqs = self._labels[hops.slots]
+        self._labels[hops.slots] += 1
+        columns = (
+            hops.slots,
+            ranked,
+            np.take_along_axis(shares, ranked, axis=1),
+            (hops.first / self.manifest.rate_hz).round(TIME_DIGITS),
+            (ends / self.manifest.rate_hz).round(TIME_DIGITS),
+            hops.observed.round(PROBABILITY_DIGITS),
+            hops.lost,
+            seqs,
+        )
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [self._label(*row) for row in rows]
+
+    def _label(
+        self,
+        slot: int,
+        ranked: list[int],
+        shares: list[float],
+        start: float,
+        end: float,
+        observed: float,
+        lost: int,
+        seq: int,
+    ) -> Label:
+        device = self._devices[slot]
+        names = self._names
+        best, *others = ranked
         return Label(
-            wearer=hop.stream,
-            devices=(hop.stream,),
-            label=self._names[best],
+            wearer=device,
+            devices=(device,),
+            label=names[best],
             words=self.manifest.labels[best],
-            p=shares[best],
-            alternatives=tuple(Alternative(self._names[i], shares[i]) for i in others),
-            window=TimeSpan(round(start, TIME_DIGITS), round(end, TIME_DIGITS)),
-            observed=round(hop.observed, PROBABILITY_DIGITS),
-            lost=hop.lost,
+            p=shares[0],
+            alternatives=tuple(map(Alternative, [names[i] for i in others], shares[1:])),
+            window=TimeSpan(start, end),
+            observed=observed,
+            lost=lost,
             model=self._model_id,
             seq=seq,
         )
 
 
-def _first_of_each(hops: list[Hop]) -> tuple[list[Hop], list[Hop]]:
-    """Return the oldest hop of each stream, of at most `LARGEST_BATCH` streams, and the rest."""
-    ready: dict[int, Hop] = {}
-    rest = []
-    for hop in hops:
-        if hop.slot in ready or len(ready) == LARGEST_BATCH:
-            rest.append(hop)
-        else:
-            ready[hop.slot] = hop
-    return list(ready.values()), rest
+def _reordered(batch: SampleBatch, order: list[int]) -> SampleBatch:
+    if order == list(range(batch.values.shape[1])):
+        return batch
+    return SampleBatch(batch.device, batch.times, batch.values[:, order], batch.lost)

@@ -1,234 +1,331 @@
-"""From a device's own sample times to the model's even grid, across small gaps, batch by batch.
+"""From the devices' own sample times to the model's even grid, across small gaps, batch by batch.
 
 The grid is absolute: point g lies at g / rate seconds after the epoch, so that streams share it.
-Between samples the value is a windowed-sinc interpolation, which is the anti-alias filter as well
-when the device is faster than the model. What comes out never depends on how the stream was cut.
+What comes out depends neither on how a stream was cut nor on the others in the same call.
 """
 
-import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import i0
 
 from device_adapters.samples import SampleBatch
+from streamer.interpolation import (
+    LOST,
+    REAL,
+    TIME,
+    VALUES,
+    Bools,
+    Floats,
+    GridPoints,
+    Indices,
+    Stretches,
+    grid_points,
+    interpolated,
+    reach,
+    widenings,
+)
+from streamer.slots import FIRST_SLOTS, grown, ramp
 
 MAX_GAP_SECONDS = 0.1
 """Missing time that is interpolated; after more, the stream starts afresh."""
 
-LOBES = 5
-"""Half the kernel's width, in periods of the slower rate: 0.1 s of latency at 50 Hz."""
 
-KAISER_BETA = 5.0
-ALIGNED_SECONDS = 1e-5
-"""A sample this near a grid point is taken as it is; float64 resolves 2e-7 s in today's epoch."""
+@dataclass(frozen=True, slots=True, eq=False)
+class GridRuns:
+    """Runs of consecutive grid points; a slot's runs come oldest first.
+
+    Attributes:
+        slots: whose each run is, [runs].
+        first: index of each run's first point; point g lies at g / rate seconds since the epoch.
+        lengths: number of points of each run.
+        fresh: True where the stream starts, or starts again after a gap, bool [runs].
+        values: of the points of all runs, one after the other, float32 [points, channels].
+        observed: False where a point was interpolated across a gap, bool [points].
+        lost: input samples that were lost just before each point, int64 [points].
+    """
+
+    slots: Indices
+    first: Indices
+    lengths: Indices
+    fresh: Bools
+    values: NDArray[np.float32]
+    observed: Bools
+    lost: NDArray[np.int64]
+
+    @classmethod
+    def none(cls, channels: int) -> "GridRuns":
+        """Return no runs."""
+        nobody = np.empty(0, dtype=np.intp)
+        never = np.empty(0, dtype=np.bool_)
+        values = np.empty((0, channels), dtype=np.float32)
+        return cls(nobody, nobody, nobody, never, values, never, np.empty(0, dtype=np.int64))
+
+    def each(self) -> Iterator["GridRuns"]:
+        """Yield the runs one by one."""
+        ends = np.cumsum(self.lengths)
+        for run, (begin, end) in enumerate(zip(ends - self.lengths, ends, strict=True)):
+            one, own = slice(run, run + 1), slice(int(begin), int(end))
+            yield GridRuns(
+                self.slots[one],
+                self.first[one],
+                self.lengths[one],
+                self.fresh[one],
+                self.values[own],
+                self.observed[own],
+                self.lost[own],
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GridRun:
-    """Consecutive grid points.
+class _Samples:
+    """New samples, a slot's all together: [n] and [n, channels]."""
 
-    Attributes:
-        first: index of the first point; point g lies at g / rate seconds since the epoch.
-        values: float32 [n, channels].
-        observed: False where a point was interpolated across a gap, bool [n].
-        lost: input samples that were lost just before each point, int64 [n].
-        fresh: True if the stream starts here, or again after a gap.
-    """
-
-    first: int
+    slots: Indices
+    times: Floats
     values: NDArray[np.float32]
-    observed: NDArray[np.bool_]
-    lost: NDArray[np.int64]
-    fresh: bool
 
+    def where(self, chosen: Bools) -> "_Samples":
+        return _Samples(self.slots[chosen], self.times[chosen], self.values[chosen])
 
-@dataclass(frozen=True, slots=True)
-class ResamplerStatistics:
-    """Samples that were no use: not later than the one before, or not finite."""
+    def begins(self) -> Indices:
+        """Return where each slot's samples begin."""
+        return np.flatnonzero(np.diff(self.slots, prepend=-1))
 
-    out_of_order: int
-    not_finite: int
+    def before(self, newest: Floats) -> Floats:
+        """Return the time of the sample before each, given the newest earlier one of each slot."""
+        before: Floats = np.roll(self.times, 1)
+        begins = self.begins()
+        before[begins] = newest[self.slots[begins]]
+        return before
 
 
 class Resampler:
-    """Resamples one stream.
+    """Resamples any number of streams, each by its slot.
 
     Args:
-        rate_in_hz: the device's nominal rate; the samples' own times decide.
-        rate_out_hz: the grid's rate.
+        rate_hz: the grid's rate.
         channels: number of channels.
+
+    Attributes:
+        out_of_order: samples of each slot that were not later than the one before, int64 [slots].
+        not_finite: samples of each slot in which something was not a number, int64 [slots].
     """
 
-    def __init__(self, rate_in_hz: float, rate_out_hz: float, channels: int) -> None:
-        self._rate_in = rate_in_hz
-        self._rate_out = rate_out_hz
-        self._channels = channels
-        self._stretch = max(1.0, rate_in_hz / rate_out_hz)
-        self._reach = math.ceil(LOBES * self._stretch)
-        self._offsets = np.arange(1 - self._reach, self._reach + 1)
-        self._out_of_order = 0
-        self._not_finite = 0
-        self._newest = -math.inf
-        self._pending_lost = 0
-        self._lost: dict[int, int] = {}
-        self._restart()
+    def __init__(self, rate_hz: float, channels: int) -> None:
+        self._rate = rate_hz
+        self._nothing = np.empty((0, VALUES + channels))
+        self._none = GridRuns.none(channels)
+        self._kept = [self._nothing] * FIRST_SLOTS
+        self._rate_in = np.ones(FIRST_SLOTS)
+        self._newest = np.full(FIRST_SLOTS, -np.inf)
+        self._following = np.zeros(FIRST_SLOTS, dtype=np.intp)
+        self._silent = np.ones(FIRST_SLOTS, dtype=np.bool_)
+        self._undeclared = np.zeros(FIRST_SLOTS, dtype=np.int64)
+        self.out_of_order = np.zeros(FIRST_SLOTS, dtype=np.int64)
+        self.not_finite = np.zeros(FIRST_SLOTS, dtype=np.int64)
 
-    def statistics(self) -> ResamplerStatistics:
-        """Return the counts of rejected samples."""
-        return ResamplerStatistics(self._out_of_order, self._not_finite)
+    def start(self, slot: int, rate_hz: float) -> None:
+        """Begin a new stream in a slot.
 
-    def push(self, batch: SampleBatch) -> list[GridRun]:
-        """Take a batch and return the grid points that it completes, a run for each stretch."""
-        times, values = self._accepted(batch.times, batch.values)
-        if not len(times):
-            self._pending_lost += batch.lost
-            return []
-        before = np.concatenate([[self._newest], times[:-1]])
-        missing = self._missing(times - before)
-        missing[0] = max(missing[0], batch.lost + self._pending_lost)
-        self._pending_lost = 0
-        self._newest = float(times[-1])
-        long = np.flatnonzero(times - before - 1 / self._rate_in > MAX_GAP_SECONDS + 1e-6)
-        edges = [0, *(edge for edge in long.tolist() if edge), len(times)]
-        runs = []
-        for begin, end in pairwise(edges):
-            if begin in long:
-                self._restart()
-            part = slice(begin, end)
-            run = self._extend(times[part], values[part], missing[part])
-            if run is not None:
-                runs.append(run)
-        return runs
+        Args:
+            slot: its place; room is made for it.
+            rate_hz: the device's nominal rate; the samples' own times decide.
+        """
+        while slot >= len(self._kept):
+            self._grow()
+        self._kept[slot] = self._nothing
+        self._rate_in[slot] = rate_hz
+        self._newest[slot] = -np.inf
+        self._silent[slot] = True
+        for counts in (self._undeclared, self.out_of_order, self.not_finite):
+            counts[slot] = 0
 
-    def _restart(self) -> None:
-        self._times: NDArray[np.float64] = np.empty(0)
-        self._values: NDArray[np.float64] = np.empty((0, self._channels))
-        self._real: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)
-        self._next: int | None = None
-        self._fresh = True
+    def push(self, slots: Sequence[int], batches: Sequence[SampleBatch]) -> GridRuns:
+        """Take batches and return the grid points that they complete.
 
-    def _accepted(
-        self, times: NDArray[np.float64], values: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        finite = np.isfinite(times) & np.isfinite(values).all(axis=1)
-        self._not_finite += len(times) - int(finite.sum())
-        times, values = times[finite], values[finite]
-        if not len(times):
-            return times, values
-        before = np.maximum.accumulate(np.concatenate([[self._newest], times[:-1]]))
-        later = times > before
-        self._out_of_order += len(times) - int(later.sum())
-        return times[later], values[later]
-
-    def _missing(self, steps: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return how many samples should have come in each step; none before the very first."""
-        periods = np.where(np.isfinite(steps), steps * self._rate_in, 1.0)
-        return np.maximum(np.rint(periods).astype(np.int64) - 1, 0)
-
-    def _extend(
-        self, times: NDArray[np.float64], values: NDArray[np.float32], missing: NDArray[np.int64]
-    ) -> GridRun | None:
-        if self._next is None:
-            self._next = self._grid_index(float(times[0]))
-            self._lost = {self._next: sum(self._lost.values())}
-        for sample in np.flatnonzero(missing).tolist():
-            point = self._grid_index(float(times[sample]))
-            self._lost[point] = self._lost.get(point, 0) + int(missing[sample])
-        start = len(self._times)
-        times = np.concatenate([self._times[-1:], times])
-        wide = np.concatenate([self._values[-1:], values.astype(np.float64)])
-        self._append(*_filled(times, wide, self._rate_in), skip=min(start, 1))
-        return self._interpolate()
-
-    def _append(
-        self,
-        times: NDArray[np.float64],
-        values: NDArray[np.float64],
-        real: NDArray[np.bool_],
-        skip: int,
-    ) -> None:
-        self._times = np.concatenate([self._times, times[skip:]])
-        self._values = np.concatenate([self._values, values[skip:]])
-        self._real = np.concatenate([self._real, real[skip:]])
-
-    def _grid_index(self, time: float) -> int:
-        """Return the first grid point at or after `time`."""
-        return math.ceil((time - ALIGNED_SECONDS) * self._rate_out)
-
-    def _interpolate(self) -> GridRun | None:
-        first = self._next or 0
-        last = math.floor((self._times[-1] + ALIGNED_SECONDS) * self._rate_out)
-        points = np.arange(first, last + 1)
-        times = points / self._rate_out
-        left = np.searchsorted(self._times, times + ALIGNED_SECONDS, side="right") - 1
-        aligned = np.abs(times - self._times[left]) <= ALIGNED_SECONDS
-        exact = aligned & (self._stretch == 1.0)
-        ready = exact | (left + self._reach < len(self._times))
-        count = len(points) if ready.all() else int(np.argmin(ready))
-        if not count:
-            return None
-        left, exact = left[:count], exact[:count]
-        right = np.where(aligned[:count], left, left + 1)
-        run = GridRun(
-            first=first,
-            values=self._at(times[:count], left, exact),
-            observed=self._real[left] & self._real[right],
-            lost=np.array([self._lost.pop(point, 0) for point in range(first, first + count)]),
-            fresh=self._fresh,
+        Args:
+            slots: whose each batch is.
+            batches: at least one; those of a slot in the order that they came.
+        """
+        order = np.argsort(slots, kind="stable")
+        owners = np.asarray(slots, dtype=np.intp)[order]
+        ordered = [batches[number] for number in order.tolist()]
+        samples = _Samples(
+            np.repeat(owners, [len(batch) for batch in ordered]),
+            np.concatenate([batch.times for batch in ordered]),
+            np.concatenate([batch.values for batch in ordered]),
         )
-        self._fresh = False
-        self._next = first + count
-        self._forget(int(left[-1]))
-        return run
+        accepted = self._accepted(samples)
+        kept = samples.where(accepted)
+        lost = self._declared_lost(kept, np.flatnonzero(accepted), owners, ordered)
+        if not accepted.any():
+            return self._none
+        return self._emit(self._filled(self._stretches(kept, lost)))
 
-    def _at(
-        self, times: NDArray[np.float64], left: NDArray[np.intp], exact: NDArray[np.bool_]
-    ) -> NDArray[np.float32]:
-        result = self._values[left].astype(np.float32)
-        between = np.flatnonzero(~exact)
-        if not len(between):
-            return result
-        left = left[between]
-        right = np.minimum(left + 1, len(self._times) - 1)
-        step = np.maximum(self._times[right] - self._times[left], ALIGNED_SECONDS)
-        fraction = (times[between] - self._times[left]) / step
-        weights = _kernel((self._offsets - fraction[:, None]) / self._stretch)
-        weights /= weights.sum(axis=1, keepdims=True)
-        total = np.zeros((len(between), self._channels))
-        # One tap after the other: a sum's order must not depend on how many points there are.
-        for tap, offset in enumerate(self._offsets.tolist()):
-            total += weights[:, tap, None] * self._values[np.maximum(left + offset, 0)]
-        result[between] = total
-        return result
+    def _grow(self) -> None:
+        capacity = 2 * len(self._kept)
+        self._kept += [self._nothing] * len(self._kept)
+        self._rate_in = grown(self._rate_in, capacity)
+        self._newest = grown(self._newest, capacity)
+        self._following = grown(self._following, capacity)
+        self._silent = grown(self._silent, capacity)
+        self._undeclared = grown(self._undeclared, capacity)
+        self.out_of_order = grown(self.out_of_order, capacity)
+        self.not_finite = grown(self.not_finite, capacity)
 
-    def _forget(self, left: int) -> None:
-        old = max(0, left - self._reach)
-        self._times, self._values = self._times[old:], self._values[old:]
-        self._real = self._real[old:]
+    def _accepted(self, samples: _Samples) -> Bools:
+        """Return which samples are numbers and later than the one before; count the others."""
+        accepted: Bools = np.isfinite(samples.times)
+        if not np.isfinite(samples.values).all():
+            accepted &= np.isfinite(samples.values).all(axis=1)
+        np.add.at(self.not_finite, samples.slots[~accepted], 1)
+        finite = samples.where(accepted)
+        later = finite.times > finite.before(self._newest)
+        for slot in np.unique(finite.slots[~later]).tolist():
+            own = finite.slots == slot
+            times = np.append(self._newest[slot], finite.times[own])
+            later[own] = times[1:] > np.maximum.accumulate(times)[:-1]
+        np.add.at(self.out_of_order, finite.slots[~later], 1)
+        accepted[accepted] = later
+        return accepted
+
+    def _declared_lost(
+        self, kept: _Samples, places: Indices, owners: Indices, batches: Sequence[SampleBatch]
+    ) -> NDArray[np.int64]:
+        """Return the samples lost just before each that was kept, by what the batches say.
+
+        What is said by a batch that nothing was kept of waits for the slot's next sample.
+        """
+        begins = kept.begins()
+        lost = np.zeros(len(places), dtype=np.int64)
+        lost[begins] = self._undeclared[kept.slots[begins]]
+        self._undeclared[kept.slots[begins]] = 0
+        start = 0
+        for owner, batch in zip(owners.tolist(), batches, strict=True):
+            if batch.lost:
+                after = int(np.searchsorted(places, start))
+                if after < len(places) and kept.slots[after] == owner:
+                    lost[after] += batch.lost
+                else:
+                    self._undeclared[owner] += batch.lost
+            start += len(batch)
+        return lost
+
+    def _stretches(self, samples: _Samples, declared_lost: NDArray[np.int64]) -> Stretches:
+        """Cut the samples at long gaps; what was kept goes before the stretches that go on."""
+        rates = self._rate_in[samples.slots]
+        steps = samples.times - samples.before(self._newest)
+        missing = np.rint(np.where(np.isfinite(steps), steps * rates, 1.0)) - 1
+        fresh = steps - 1 / rates > MAX_GAP_SECONDS + 1e-6
+        begins = samples.begins()
+        newest = np.append(begins[1:], len(steps))[: len(begins)] - 1
+        self._newest[samples.slots[begins]] = samples.times[newest]
+
+        rows = np.empty((len(steps), self._nothing.shape[1]))
+        rows[:, TIME] = samples.times
+        rows[:, REAL] = 1.0
+        rows[:, LOST] = np.maximum(missing, declared_lost)
+        rows[:, VALUES:] = samples.values
+        leads = np.zeros(len(steps), dtype=np.bool_)
+        leads[begins] = True
+        cuts = np.flatnonzero(fresh | leads)
+        slots, fresh, leads = samples.slots[cuts], fresh[cuts], leads[cuts]
+        for slot, cut in zip(
+            slots[fresh & leads].tolist(), cuts[fresh & leads].tolist(), strict=True
+        ):
+            rows[cut, LOST] += self._kept[slot][:, LOST].sum()
+            self._kept[slot] = self._nothing
+        before = [
+            self._kept[slot] if leads else self._nothing
+            for slot, leads in zip(slots.tolist(), leads.tolist(), strict=True)
+        ]
+        return _joined(slots, fresh, before, np.split(rows, cuts)[1:])
+
+    def _filled(self, stretches: Stretches) -> Stretches:
+        """Put evenly spaced rows on the straight line across each short gap."""
+        rows = stretches.rows
+        steps = np.diff(rows[:, TIME], append=0.0) * self._rate_in[stretches.slots[stretches.owner]]
+        steps[stretches.ends - 1] = 1.0
+        periods = np.maximum(np.rint(steps), 1).astype(np.intp)
+        if (periods == 1).all():
+            return stretches
+        source = np.repeat(np.arange(len(rows)), periods)
+        share = ramp(periods) / periods[source]
+        inside = np.flatnonzero(share)
+        left = source[inside]
+        filled = rows[source]
+        filled[inside] += share[inside, None] * (rows[left + 1] - rows[left])
+        filled[inside, REAL] = 0.0
+        filled[inside, LOST] = 0.0
+        begins = (np.cumsum(periods) - periods)[stretches.begins]
+        return Stretches(stretches.slots, stretches.fresh, begins, filled)
+
+    def _emit(self, stretches: Stretches) -> GridRuns:
+        """Return the grid points that can be told, and keep the rows that others will need."""
+        slots = stretches.slots
+        widening = widenings(self._rate_in[slots], self._rate)
+        points = grid_points(stretches, self._following[slots], self._rate, widening)
+        lost = _told_lost(stretches, points)
+        left, right = points.left, np.where(points.aligned, points.left, points.left + 1)
+        real = stretches.rows[:, REAL]
+        starts = stretches.fresh | self._silent[slots]
+        told = points.counts > 0
+        self._keep(stretches, points, reach(widening), starts & ~told)
+        return GridRuns(
+            slots=slots[told],
+            first=points.first[told],
+            lengths=points.counts[told],
+            fresh=starts[told],
+            values=interpolated(stretches, points, widening),
+            observed=(real[left] > 0) & (real[right] > 0),
+            lost=lost,
+        )
+
+    def _keep(
+        self, stretches: Stretches, points: GridPoints, reach: Indices, silent: Bools
+    ) -> None:
+        slots, oldest = stretches.slots, stretches.begins.copy()
+        told = np.flatnonzero(points.counts)
+        newest_left = points.left[np.cumsum(points.counts)[told] - 1]
+        oldest[told] = np.maximum(newest_left - reach[told], oldest[told])
+        last = np.flatnonzero(np.diff(slots, append=-1))
+        self._following[slots[last]] = (points.first + points.counts)[last]
+        self._silent[slots[last]] = silent[last]
+        for slot, begin, end in zip(
+            slots[last].tolist(), oldest[last].tolist(), stretches.ends[last].tolist(), strict=True
+        ):
+            self._kept[slot] = stretches.rows[begin:end].copy()
 
 
-def _filled(
-    times: NDArray[np.float64], values: NDArray[np.float64], rate: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Put evenly spaced samples on the straight line across each gap; also tell which are real."""
-    periods = np.maximum(np.rint(np.diff(times) * rate).astype(np.int64), 1)
-    if (periods == 1).all():
-        return times, values, np.ones(len(times), dtype=np.bool_)
-    real_at = np.concatenate([[0], np.cumsum(periods)])
-    step_of = np.repeat(np.arange(len(periods)), periods)
-    share = (np.arange(real_at[-1]) - real_at[step_of]) / periods[step_of]
-    real = np.zeros(real_at[-1] + 1, dtype=np.bool_)
-    real[real_at] = True
-    filled_times = times[step_of] + share * np.diff(times)[step_of]
-    filled = values[step_of] + share[:, None] * np.diff(values, axis=0)[step_of]
-    return np.append(filled_times, times[-1]), np.concatenate([filled, values[-1:]]), real
+def _joined(slots: Indices, fresh: Bools, before: list[Floats], after: list[Floats]) -> Stretches:
+    lengths = np.array(
+        [len(old) + len(new) for old, new in zip(before, after, strict=True)], dtype=np.intp
+    )
+    pieces = [piece for pair in zip(before, after, strict=True) for piece in pair]
+    return Stretches(slots, fresh, np.cumsum(lengths) - lengths, np.concatenate(pieces))
 
 
-def _kernel(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the Kaiser-windowed sinc at a distance in periods of the slower rate."""
-    inside = np.maximum(0.0, 1.0 - (distance / LOBES) ** 2)
-    window: NDArray[np.float64] = i0(KAISER_BETA * np.sqrt(inside))
-    return np.sinc(distance) * np.where(np.abs(distance) < LOBES, window, 0.0)
+def _told_lost(stretches: Stretches, points: GridPoints) -> NDArray[np.int64]:
+    """Return the samples lost just before each point, and take them out of the rows.
+
+    What a stretch has not told of when it ends is told with the first point of the next.
+    """
+    rows, counts = stretches.rows, points.counts
+    starts = np.cumsum(counts) - counts
+    lost = np.zeros(int(counts.sum()), dtype=np.int64)
+    lossy = np.flatnonzero(rows[:, LOST])
+    owner = stretches.owner[lossy]
+    place = np.maximum(points.keys[lossy] - points.first[owner], 0)
+    told = place < counts[owner]
+    np.add.at(lost, (starts[owner] + place)[told], rows[lossy[told], LOST].astype(np.int64))
+    rows[lossy[told], LOST] = 0.0
+    follows = np.diff(stretches.slots, prepend=-1) == 0
+    for stretch in np.flatnonzero(follows).tolist():
+        untold = rows[stretches.begins[stretch - 1] : stretches.begins[stretch], LOST].sum()
+        if counts[stretch]:
+            lost[starts[stretch]] += int(untold)
+        else:
+            rows[stretches.begins[stretch], LOST] += untold
+    return lost

@@ -5,13 +5,14 @@ transition matrix (the causal half of a hidden Markov model) weighs each label a
 wearer was doing before; a segment lasts while the filter's likeliest label stays the same.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.messages import Label, Segment, SegmentEvent
 from streamer.share.bundle import Manifest
+from streamer.slots import FIRST_SLOTS, Slots, grown
 
 UPDATE_SECONDS = 5.0
 """How often a segment that goes on is told about."""
@@ -22,20 +23,12 @@ MISSED_HOPS = 1.5
 LEAST_PROBABILITY = 1e-4
 """What a label that was rounded to nothing counts for: no single window may rule a label out."""
 
-EVIDENCE_WEIGHT = 0.5
-"""Overlapping windows repeat each other, so each counts for less than a whole observation. On
-held-out people one half leaves half as many changes of activity as the plain labels have."""
+# Overlapping windows repeat each other, so each counts for less than a whole observation: by the
+# power of one half, which on held-out people leaves half as many changes of activity as the plain
+# labels have.
 
 DIGITS = 4
 Probabilities = NDArray[np.float64]
-
-
-@dataclass(slots=True)
-class _Track:
-    belief: Probabilities
-    newest: float
-    segment: Segment
-    told: float
 
 
 class SegmentTracker:
@@ -48,69 +41,108 @@ class SegmentTracker:
 
     def __init__(self, manifest: Manifest, hop: int) -> None:
         self._names = manifest.label_set.names
-        self._words = dict(zip(self._names, manifest.labels, strict=True))
+        self._number = {name: number for number, name in enumerate(self._names)}
+        self._words = manifest.labels
         self._hop_s = hop / manifest.rate_hz
         self._transitions = _at_hop(np.array(manifest.transitions), hop / manifest.hop)
-        self._tracks: dict[str, _Track] = {}
+        self._slots = Slots()
+        self._belief = np.zeros((FIRST_SLOTS, len(self._names)))
+        self._label = np.zeros(FIRST_SLOTS, dtype=np.intp)
+        self._start = np.zeros(FIRST_SLOTS)
+        self._end = np.zeros(FIRST_SLOTS)
+        self._told = np.zeros(FIRST_SLOTS)
 
-    def push(self, label: Label) -> list[Segment]:
-        """Take a wearer's next label and return what it means for the wearer's segments."""
-        track = self._tracks.get(label.wearer)
-        if track is None:
-            return [self._begin(label)]
-        if label.window.middle - track.newest > MISSED_HOPS * self._hop_s:
-            ended = replace(track.segment, event=SegmentEvent.END)
-            return [ended, self._begin(label)]
-        belief: Probabilities = (track.belief @ self._transitions) * self._evidence(label)
-        belief /= belief.sum()
-        if self._names[int(belief.argmax())] != track.segment.label:
-            ended = replace(track.segment, event=SegmentEvent.END)
-            return [ended, self._begin(label, belief)]
-        return self._continue(track, label, belief)
+    def push(self, labels: Sequence[Label]) -> list[list[Segment]]:
+        """Take wearers' next labels; return what each means for its wearer's segments."""
+        return [told for group in _one_of_each(labels) for told in self._push(group)]
 
-    def _evidence(self, label: Label) -> Probabilities:
-        told = {label.label: label.p} | {other.label: other.p for other in label.alternatives}
-        rest = max(0.0, 1.0 - sum(told.values())) / max(1, len(self._names) - len(told))
-        shares = np.array([told.get(name, rest) for name in self._names])
-        evidence: Probabilities = np.maximum(shares, LEAST_PROBABILITY) ** EVIDENCE_WEIGHT
+    def _push(self, labels: Sequence[Label]) -> list[list[Segment]]:
+        slots = np.array([self._slot(label.wearer) for label in labels])
+        middles = np.array([label.window.middle for label in labels])
+        ends = (middles + self._hop_s / 2).round(DIGITS)
+        known = self._end[slots] > 0
+        follows = known & (ends - self._end[slots] <= MISSED_HOPS * self._hop_s)
+        belief = self._evidence(labels)
+        belief[follows] *= _product(self._belief[slots[follows]], self._transitions)
+        belief /= belief.sum(axis=1, keepdims=True)
+        likeliest = belief.argmax(axis=1)
+        same = follows & (likeliest == self._label[slots])
+        due = same & (ends - self._told[slots] >= UPDATE_SECONDS)
+
+        told: list[list[Segment]] = [[] for _ in labels]
+        for row in np.flatnonzero(known & ~same).tolist():
+            told[row].append(self._segment(SegmentEvent.END, labels[row].wearer))
+        self._belief[slots] = belief
+        self._label[slots] = likeliest
+        self._end[slots] = ends
+        begun = slots[~same]
+        self._start[begun] = (middles[~same] - self._hop_s / 2).round(DIGITS)
+        self._told[slots[~same | due]] = ends[~same | due]
+        for row in np.flatnonzero(~same | due).tolist():
+            event = SegmentEvent.UPDATE if same[row] else SegmentEvent.START
+            told[row].append(self._segment(event, labels[row].wearer))
+        return told
+
+    def _slot(self, wearer: str) -> int:
+        if wearer in self._slots:
+            return self._slots[wearer]
+        slot = self._slots.add(wearer)
+        if self._slots.capacity > len(self._label):
+            self._belief = grown(self._belief, self._slots.capacity)
+            self._label = grown(self._label, self._slots.capacity)
+            self._start = grown(self._start, self._slots.capacity)
+            self._end = grown(self._end, self._slots.capacity)
+            self._told = grown(self._told, self._slots.capacity)
+        return slot
+
+    def _evidence(self, labels: Sequence[Label]) -> Probabilities:
+        """Return what each label says of every activity, [labels, activities].
+
+        By what the messages hold, so that whoever reads them can follow.
+        """
+        shares = np.empty((len(labels), len(self._names)))
+        for own, label in zip(shares, labels, strict=True):
+            told = {label.label: label.p} | {other.label: other.p for other in label.alternatives}
+            own.fill(max(0.0, 1.0 - sum(told.values())) / max(1, len(self._names) - len(told)))
+            own[[self._number[name] for name in told]] = list(told.values())
+        evidence: Probabilities = np.sqrt(np.maximum(shares, LEAST_PROBABILITY))
         return evidence
 
-    def _begin(self, label: Label, belief: Probabilities | None = None) -> Segment:
-        if belief is None:
-            belief = self._evidence(label) / self._evidence(label).sum()
-        middle = label.window.middle
-        likeliest = int(belief.argmax())
-        name = self._names[likeliest]
-        start = round(middle - self._hop_s / 2, DIGITS)
-        segment = Segment(
-            event=SegmentEvent.START,
-            wearer=label.wearer,
-            id=f"{label.wearer}-{round(start * 1000)}",
-            label=name,
-            words=self._words[name],
-            p=round(float(belief[likeliest]), DIGITS),
+    def _segment(self, event: SegmentEvent, wearer: str) -> Segment:
+        """Return what is known of the wearer's segment now."""
+        slot = self._slots[wearer]
+        label, start, end = int(self._label[slot]), float(self._start[slot]), float(self._end[slot])
+        return Segment(
+            event=event,
+            wearer=wearer,
+            id=f"{wearer}-{round(start * 1000)}",
+            label=self._names[label],
+            words=self._words[label],
+            p=round(float(self._belief[slot, label]), DIGITS),
             start=start,
-            end=round(middle + self._hop_s / 2, DIGITS),
-            duration_s=round(self._hop_s, DIGITS),
-        )
-        self._tracks[label.wearer] = _Track(belief, middle, segment, told=segment.end)
-        return segment
-
-    def _continue(self, track: _Track, label: Label, belief: Probabilities) -> list[Segment]:
-        middle = label.window.middle
-        end = round(middle + self._hop_s / 2, DIGITS)
-        track.belief, track.newest = belief, middle
-        track.segment = replace(
-            track.segment,
-            event=SegmentEvent.UPDATE,
-            p=round(float(belief.max()), DIGITS),
             end=end,
-            duration_s=round(end - track.segment.start, DIGITS),
+            duration_s=round(end - start, DIGITS),
         )
-        if end - track.told < UPDATE_SECONDS:
-            return []
-        track.told = end
-        return [track.segment]
+
+
+def _one_of_each(labels: Sequence[Label]) -> Iterator[list[Label]]:
+    """Cut the labels where a wearer would come a second time."""
+    group: dict[str, Label] = {}
+    for label in labels:
+        if label.wearer in group:
+            yield list(group.values())
+            group = {}
+        group[label.wearer] = label
+    if group:
+        yield list(group.values())
+
+
+def _product(beliefs: Probabilities, transitions: Probabilities) -> Probabilities:
+    """Return the matrix product, each row summed in the same order whatever the others."""
+    total = np.zeros_like(beliefs)
+    for label, row in enumerate(transitions):
+        total += beliefs[:, label, None] * row
+    return total
 
 
 def _at_hop(transitions: Probabilities, ratio: float) -> Probabilities:

@@ -2,47 +2,61 @@
 
 A stream's hops are cut so that one of them ends with its first full window; where the window is no
 multiple of the hop, zeros fill up the very first. What a hop tells of its window is kept in arrays
-that are reserved when a stream joins.
+indexed by slot.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.resample import GridRun
+from streamer.resample import GridRuns
+from streamer.slots import FIRST_SLOTS, grown, ramp
 
-FIRST_SLOTS = 16
-"""Streams that there is room for at first; the room doubles when it is used up."""
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hop:
-    """The new samples of a stream since its hop before, and the window that they end.
+class Hops:
+    """A hop of each of some streams: its new samples, and the window that they end.
 
     Attributes:
-        stream: whose they are.
-        slot: the stream's place in arrays.
-        samples: float32 [hop, channels].
-        fresh: True for a stream's first hop, and for its first after a gap.
-        complete: whether a whole window has come since then.
-        first: grid index of the window's first sample.
-        observed: share of the window that was not interpolated across a gap.
-        lost: input samples that were lost inside the window or just before it began.
+        slots: whose each is; none twice, [hops].
+        samples: float32 [hops, hop, channels].
+        fresh: True for a stream's first hop, and for its first after a gap, bool [hops].
+        complete: whether a whole window has come since then, bool [hops].
+        first: grid index of each window's first sample, [hops].
+        observed: share of each window that was not interpolated across a gap, float64 [hops].
+        lost: input samples lost inside each window or just before it began, int64 [hops].
     """
 
-    stream: str
-    slot: int
+    slots: Indices
     samples: NDArray[np.float32]
-    fresh: bool
-    complete: bool
-    first: int
-    observed: float
-    lost: int
+    fresh: NDArray[np.bool_]
+    complete: NDArray[np.bool_]
+    first: Indices
+    observed: NDArray[np.float64]
+    lost: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def of(self, chosen: slice | NDArray[np.bool_]) -> "Hops":
+        """Return some of the hops."""
+        return Hops(
+            self.slots[chosen],
+            self.samples[chosen],
+            self.fresh[chosen],
+            self.complete[chosen],
+            self.first[chosen],
+            self.observed[chosen],
+            self.lost[chosen],
+        )
 
 
 class HopBuffers:
-    """The newest samples of every stream, in arrays indexed by slot.
+    """The newest grid points of every stream, by slot.
 
     Args:
         window: samples in a window.
@@ -54,76 +68,78 @@ class HopBuffers:
         self._window = window
         self._hop = hop
         self._filling = -window % hop
-        self._slots: dict[str, int] = {}
-        self._free = list(range(FIRST_SLOTS))
         self._samples = np.zeros((FIRST_SLOTS, hop, channels), dtype=np.float32)
         self._observed = np.zeros((FIRST_SLOTS, window), dtype=np.bool_)
         self._lost = np.zeros((FIRST_SLOTS, window), dtype=np.int32)
-        self._count = np.zeros(FIRST_SLOTS, dtype=np.int64)
+        self._count = np.zeros(FIRST_SLOTS, dtype=np.intp)
 
-    def __len__(self) -> int:
-        return len(self._slots)
+    def push(self, runs: GridRuns) -> Iterator[Hops]:
+        """Take new grid points, and yield the hops that they complete.
 
-    @property
-    def capacity(self) -> int:
-        """Slots that there is room for."""
-        return len(self._count)
+        A slot's hops come oldest first, and in a call of their own each.
+        """
+        starts = np.cumsum(runs.lengths) - runs.lengths
+        turns = _turns(runs.slots)
+        for turn in range(turns.max(initial=-1) + 1):
+            yield from self._push(runs, starts, np.flatnonzero(turns == turn))
 
-    def add(self, stream: str) -> None:
-        """Reserve a slot."""
-        if not self._free:
+    def _push(self, runs: GridRuns, starts: Indices, chosen: Indices) -> Iterator[Hops]:
+        """Take these runs, no two of a slot, as far as a hop at a time."""
+        slots = runs.slots[chosen]
+        while slots.max(initial=-1) >= len(self._count):
             self._grow()
-        self._slots[stream] = self._free.pop(0)
-        self._count[self._slots[stream]] = 0
+        fresh = slots[runs.fresh[chosen]]
+        self._count[fresh] = 0
+        self._samples[fresh] = 0
+        taken = np.zeros_like(chosen)
+        while len(chosen):
+            slots = runs.slots[chosen]
+            filled = (self._count[slots] + self._filling) % self._hop
+            more = np.minimum(self._hop - filled, runs.lengths[chosen] - taken)
+            self._write(runs, slots, starts[chosen] + taken, filled, more)
+            taken += more
+            full = filled + more == self._hop
+            if full.any():
+                yield self._take(slots[full], (runs.first[chosen] + taken)[full] - self._window)
+            left = taken < runs.lengths[chosen]
+            chosen, taken = chosen[left], taken[left]
 
-    def remove(self, stream: str) -> None:
-        """Give a slot back."""
-        self._free.append(self._slots.pop(stream))
-
-    def push(self, stream: str, run: GridRun) -> list[Hop]:
-        """Take new grid points and return the hops that they complete, oldest first."""
-        slot = self._slots[stream]
-        if run.fresh:
-            self._count[slot] = 0
-            self._samples[slot] = 0
-        hops = []
-        start = 0
-        while start < len(run.values):
-            filled = (int(self._count[slot]) + self._filling) % self._hop
-            stop = min(start + self._hop - filled, len(run.values))
-            self._write(slot, run, start, stop, filled)
-            if filled + stop - start == self._hop:
-                hops.append(self._take(stream, slot, run.first + stop - self._window))
-            start = stop
-        return hops
-
-    def _write(self, slot: int, run: GridRun, start: int, stop: int, filled: int) -> None:
-        self._samples[slot, filled : filled + stop - start] = run.values[start:stop]
-        count = int(self._count[slot]) + stop - start
-        self._count[slot] = count
+    def _write(
+        self, runs: GridRuns, slots: Indices, starts: Indices, filled: Indices, lengths: Indices
+    ) -> None:
+        within = ramp(lengths)
+        source = np.repeat(starts, lengths) + within
+        owner = np.repeat(slots, lengths)
+        self._samples[owner, np.repeat(filled, lengths) + within] = runs.values[source]
+        position = np.repeat(self._count[slots], lengths) + within
+        self._count[slots] += lengths
         # Of a hop longer than the window only the last points are seen again.
-        start = max(start, stop - self._window)
-        ring = np.arange(count - (stop - start), count) % self._window
-        self._observed[slot, ring] = run.observed[start:stop]
-        self._lost[slot, ring] = run.lost[start:stop]
+        seen = position >= self._count[owner] - self._window
+        owner, ring, source = owner[seen], position[seen] % self._window, source[seen]
+        self._observed[owner, ring] = runs.observed[source]
+        self._lost[owner, ring] = runs.lost[source]
 
-    def _take(self, stream: str, slot: int, first: int) -> Hop:
-        count = int(self._count[slot])
-        return Hop(
-            stream=stream,
-            slot=slot,
-            samples=self._samples[slot].copy(),
+    def _take(self, slots: Indices, first: Indices) -> Hops:
+        count = self._count[slots]
+        return Hops(
+            slots=slots,
+            samples=self._samples[slots],
             fresh=count <= self._hop - self._filling,
             complete=count >= self._window,
             first=first,
-            observed=float(self._observed[slot].mean()),
-            lost=int(self._lost[slot].sum()),
+            observed=self._observed[slots].mean(axis=1),
+            lost=self._lost[slots].sum(axis=1),
         )
 
     def _grow(self) -> None:
-        slots = self.capacity
-        self._samples = np.concatenate([self._samples, np.zeros_like(self._samples)])
-        self._observed = np.concatenate([self._observed, np.zeros_like(self._observed)])
-        self._lost = np.concatenate([self._lost, np.zeros_like(self._lost)])
-        self._count = np.concatenate([self._count, np.zeros_like(self._count)])
-        self._free = list(range(slots, 2 * slots))
+        capacity = 2 * len(self._count)
+        self._samples = grown(self._samples, capacity)
+        self._observed = grown(self._observed, capacity)
+        self._lost = grown(self._lost, capacity)
+        self._count = grown(self._count, capacity)
+
+
+def _turns(slots: Indices) -> Indices:
+    """Return for each entry how many of the same slot come before it; a slot's are together."""
+    begins = np.flatnonzero(np.diff(slots, prepend=-1))
+    return ramp(np.diff(np.append(begins, len(slots))))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from conftest import EPOCH, counted_samples, cut
 from device_adapters.samples import SampleBatch
-from streamer.resample import GridRun, Resampler
+from streamer.resample import GridRuns, Resampler
 
 MODEL_RATE_HZ = 50.0
 
@@ -16,12 +16,17 @@ def sine(rate_hz: float, frequency_hz: float, seconds: float = 20.0) -> SampleBa
     return SampleBatch("wrist", times, values.astype(np.float32))
 
 
-def resampled(batches: list[SampleBatch], rate_hz: float) -> list[GridRun]:
-    resampler = Resampler(rate_hz, MODEL_RATE_HZ, batches[0].values.shape[1])
-    return [run for batch in batches for run in resampler.push(batch)]
+def resampled(batches: list[SampleBatch], rate_hz: float) -> list[GridRuns]:
+    resampler = Resampler(MODEL_RATE_HZ, batches[0].values.shape[1])
+    resampler.start(0, rate_hz)
+    return [run for batch in batches for run in resampler.push([0], [batch]).each()]
 
 
-def values_of(runs: list[GridRun]) -> np.ndarray:
+def first_of(run: GridRuns) -> int:
+    return int(run.first[0])
+
+
+def values_of(runs: list[GridRuns]) -> np.ndarray:
     return np.concatenate([run.values for run in runs])
 
 
@@ -34,15 +39,17 @@ def test_a_stream_on_the_grid_passes_unchanged_and_at_once() -> None:
     batch = counted_samples(500)
     runs = resampled(cut(batch, [1]), 50.0)
     assert np.array_equal(values_of(runs), batch.values)
-    assert runs[0].first == round(EPOCH * MODEL_RATE_HZ)
-    assert [run.first for run in runs] == list(range(runs[0].first, runs[0].first + 500))
+    assert first_of(runs[0]) == round(EPOCH * MODEL_RATE_HZ)
+    assert [first_of(run) for run in runs] == list(
+        range(first_of(runs[0]), first_of(runs[0]) + 500)
+    )
 
 
 @pytest.mark.parametrize("rate_hz", [50.0, 52.0, 100.0, 104.0, 62.5, 48.0, 208.0])
 @pytest.mark.parametrize("frequency_hz", [0.5, 2.0, 8.0, 12.0])
 def test_motion_keeps_its_shape(rate_hz: float, frequency_hz: float) -> None:
     runs = resampled([sine(rate_hz, frequency_hz)], rate_hz)
-    points = runs[0].first + np.arange(len(values_of(runs)))
+    points = first_of(runs[0]) + np.arange(len(values_of(runs)))
     expected = np.sin(2 * np.pi * frequency_hz * (points / MODEL_RATE_HZ - EPOCH))
     inside = slice(20, -20)
     assert np.abs(values_of(runs)[inside, 0] - expected[inside]).max() < 0.01
@@ -74,14 +81,60 @@ def test_results_do_not_depend_on_the_cut(rate_hz: float, sizes: list[int], seed
     for field in ("observed", "lost"):
         one, other = (np.concatenate([getattr(r, field) for r in runs]) for runs in (whole, pieces))
         assert np.array_equal(one, other)
-    assert [r.first for r in whole if r.fresh] == [r.first for r in pieces if r.fresh]
+    assert [first_of(r) for r in whole if r.fresh] == [first_of(r) for r in pieces if r.fresh]
+
+
+def rough_stream(rng: np.random.Generator, rate_hz: float) -> SampleBatch:
+    """Return samples with jitter and gaps; one comes late, one is no number."""
+    times = EPOCH + rng.random() + np.cumsum(rng.normal(1 / rate_hz, 0.0005, 300))
+    values = rng.normal(size=(300, 3)).astype(np.float32)
+    values[rng.integers(300), 1] = np.nan
+    times[rng.integers(1, 300)] -= 0.5
+    keep = np.ones(300, dtype=bool)
+    for _ in range(3):
+        start = rng.integers(300)
+        keep[start : start + rng.integers(1, 15)] = False
+    return SampleBatch("wrist", times[keep], values[keep])
+
+
+@settings(max_examples=30)
+@given(streams=st.integers(2, 40), size=st.integers(1, 90), seed=st.integers(0, 2**32 - 1))
+def test_results_do_not_depend_on_the_company(streams: int, size: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rates = rng.choice([48.0, 50.0, 52.0, 100.0, 208.0], streams).tolist()
+    pieces = [cut(rough_stream(rng, rate), [size]) for rate in rates]
+    crowd = Resampler(MODEL_RATE_HZ, 3)
+    for slot, rate in enumerate(rates):
+        crowd.start(slot, rate)
+    together: list[list[GridRuns]] = [[] for _ in rates]
+    while any(pieces):
+        coming = [slot for slot, left in enumerate(pieces) for _ in left[: rng.integers(0, 4)]]
+        batches = [pieces[slot].pop(0) for slot in coming]
+        for run in crowd.push(coming, batches).each() if batches else ():
+            together[run.slots[0]].append(run)
+    rng = np.random.default_rng(seed)
+    assert rng.choice([48.0, 50.0, 52.0, 100.0, 208.0], streams).tolist() == rates
+    for slot, rate in enumerate(rates):
+        alone = resampled(cut(rough_stream(rng, rate), [size]), rate)
+        assert b"".join(r.values.tobytes() for r in alone) == b"".join(
+            r.values.tobytes() for r in together[slot]
+        )
+        for field in ("observed", "lost"):
+            one, other = (
+                [x for r in runs for x in getattr(r, field).tolist()]
+                for runs in (alone, together[slot])
+            )
+            assert one == other
+        assert [first_of(r) for r in alone if r.fresh] == [
+            first_of(r) for r in together[slot] if r.fresh
+        ]
 
 
 @pytest.mark.parametrize("missing", [1, 3, 5])
 def test_a_short_gap_is_interpolated_and_marked(missing: int) -> None:
     batch = without(counted_samples(200), range(100, 100 + missing))
     runs = resampled(cut(batch, [9]), 50.0)
-    assert [run.fresh for run in runs].count(True) == 1
+    assert sum(int(run.fresh[0]) for run in runs) == 1
     assert np.allclose(values_of(runs)[:, 0], np.arange(200), atol=1e-4)
     observed = np.concatenate([run.observed for run in runs])
     assert np.flatnonzero(~observed).tolist() == list(range(100, 100 + missing))
@@ -113,16 +166,18 @@ def test_samples_that_are_no_use_are_counted() -> None:
     values[40, 2] = np.nan
     times = batch.times.copy()
     times[60] = times[59]
-    resampler = Resampler(50.0, MODEL_RATE_HZ, 6)
-    runs = resampler.push(SampleBatch("wrist", times, values))
-    assert resampler.statistics().not_finite == 1
-    assert resampler.statistics().out_of_order == 1
+    resampler = Resampler(MODEL_RATE_HZ, 6)
+    resampler.start(0, 50.0)
+    runs = list(resampler.push([0], [SampleBatch("wrist", times, values)]).each())
+    assert resampler.not_finite[0] == 1
+    assert resampler.out_of_order[0] == 1
     assert np.isfinite(values_of(runs)).all()
     assert np.flatnonzero(~runs[0].observed).tolist() == [40, 60]
-    assert resampler.push(batch) == []
-    assert resampler.statistics().out_of_order == 101
+    assert not len(resampler.push([0], [batch]).slots)
+    assert resampler.out_of_order[0] == 101
 
 
 def test_an_empty_batch_is_no_event() -> None:
-    resampler = Resampler(50.0, MODEL_RATE_HZ, 6)
-    assert resampler.push(counted_samples(0)) == []
+    resampler = Resampler(MODEL_RATE_HZ, 6)
+    resampler.start(0, 50.0)
+    assert not len(resampler.push([0], [counted_samples(0)]).slots)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from device_adapters.samples import SampleBatch, StreamInfo
 from device_adapters.session_file import Annotation, SessionReader
 from streamer.errors import TrainingError
-from streamer.resample import GridRun, Resampler
+from streamer.resample import GridRuns, Resampler
 from streamer.stream_fit import channel_order
 from streamer.training.config import DataConfig
 
@@ -105,20 +105,20 @@ def transition_matrix(stretches: Iterable[Stretch], labels: int, hop: int) -> ND
 
 def _session_stretches(path: Path, config: DataConfig, names: tuple[str, ...]) -> Iterator[Stretch]:
     orders: dict[str, list[int]] = {}
-    resamplers: dict[str, Resampler] = {}
-    runs: dict[str, list[GridRun]] = {}
+    slots: dict[str, int] = {}
+    resampler = Resampler(config.rate_hz, len(config.channels))
+    runs: dict[str, list[GridRuns]] = {}
     annotations: list[Annotation] = []
     for event in SessionReader(path):
         if isinstance(event, StreamInfo):
             orders[event.device] = channel_order(event, config.channels, config.units)
-            resamplers[event.device] = Resampler(
-                event.rate_hz, config.rate_hz, len(config.channels)
-            )
+            slots[event.device] = len(slots)
+            resampler.start(slots[event.device], event.rate_hz)
             runs[event.device] = []
         elif isinstance(event, SampleBatch):
             values = event.values[:, orders[event.device]]
             batch = SampleBatch(event.device, event.times, values, event.lost)
-            runs[event.device] += resamplers[event.device].push(batch)
+            runs[event.device] += resampler.push([slots[event.device]], [batch]).each()
         elif isinstance(event, Annotation):
             annotations.append(event)
     for wearer, grid in runs.items():
@@ -132,7 +132,7 @@ def _session_stretches(path: Path, config: DataConfig, names: tuple[str, ...]) -
             yield Stretch(wearer, values, labels)
 
 
-def _joined(runs: list[GridRun]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    fresh = [number for number, run in enumerate(runs) if run.fresh]
+def _joined(runs: list[GridRuns]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    fresh = [number for number, run in enumerate(runs) if run.fresh[0]]
     for begin, end in zip(fresh, [*fresh[1:], len(runs)], strict=True):
-        yield runs[begin].first, np.concatenate([run.values for run in runs[begin:end]])
+        yield int(runs[begin].first[0]), np.concatenate([run.values for run in runs[begin:end]])
