@@ -15,6 +15,10 @@ SLEW = 0.01
 RESTART_SECONDS = 5.0
 """A jump of the device's clock beyond this, or any step back, is a restart of the device."""
 
+LONGEST_SILENCE_SECONDS = 32.0
+"""A BLE link that lives is heard within its supervision timeout, of 32 s at most: after more, it is
+not the link that was silent but a clock that was set."""
+
 BLOCK_SECONDS = 0.5
 """Of each such stretch the packet of the least latency counts, when a rate is learned."""
 
@@ -24,9 +28,10 @@ LEARNING_BLOCKS = 240
 LEARNED_BLOCKS = 40
 """Before 20 s the nominal rate is nearer than what could be learned."""
 
-RATE_TOLERANCE = 0.03
+RATE_TOLERANCE = 0.05
 """How far a rate may be off the nominal one."""
 
+ENVELOPE_BLOCKS = round(ENVELOPE_SECONDS / BLOCK_SECONDS)
 LASTING_BLOCKS = 4
 """Latency that stays up for 2 s is no fade: samples were lost."""
 
@@ -123,10 +128,10 @@ class DeviceClock:
 class CountingClock:
     """Places samples that carry no time by their number, at the rate that their arrivals show.
 
-    The rate is learned, because a sensor's own oscillator is off by up to some percent, and the
-    numbers then are device times for a `DeviceClock`. Where the device does not number its samples
-    they are counted as they come, and a loss shows as latency that rises and stays: a fade of the
-    radio delays samples, but they follow within a second.
+    The rate is learned, because a sensor's own oscillator is off by up to some percent; for the
+    rest, the smallest latency counts, as in `DeviceClock`. Where the device does not number its
+    samples they are counted as they come, and a loss shows as latency that rises and stays: a fade
+    of the radio delays samples, but they follow within a second.
 
     Args:
         rate_hz: the nominal rate.
@@ -138,14 +143,15 @@ class CountingClock:
         self._numbered = numbered
         self._period = self._nominal
         self._learned = False
-        self._clock = DeviceClock()
-        self._newest = -1
-        self._newest_time = 0.0
         self._packet: int | None = None
+        self._newest = -1
+        self._arrival = -math.inf
         self._blocks: deque[tuple[int, float, int]] = deque(maxlen=LEARNING_BLOCKS)
         self._found = 0
         self._block: tuple[int, float] | None = None
         self._block_end = -math.inf
+        self._least_latency = math.inf
+        self._placed: float | None = None
 
     def place(self, count: int, lost: int, arrival: float) -> tuple[NDArray[np.float64], int]:
         """Return the host times of a packet's samples, float64 [count], and how many were lost.
@@ -155,22 +161,38 @@ class CountingClock:
             lost: samples known to be lost before it.
             arrival: when the host received the packet, seconds since the epoch.
         """
+        if abs(arrival - self._arrival) > LONGEST_SILENCE_SECONDS:
+            self._restart()
+        self._arrival = arrival
         self._packet = count if self._packet in {None, count} else 1
         if arrival >= self._block_end:
             lost += self._close_block(arrival)
         self._newest += lost + count
-        self._newest_time += (lost + count) * self._period
-        self._add_to_block(arrival)
-        steps = np.arange(1 - count, 1, dtype=np.float64)
-        times = self._newest_time + steps * self._period
-        return self._clock.place(times, arrival), lost
-
-    def _add_to_block(self, arrival: float) -> None:
-        """Keep the block's packet of the least latency."""
-        if self._block is None or arrival - self._block[1] < (
-            (self._newest - self._block[0]) * self._period
-        ):
+        latency = arrival - self._newest * self._period
+        if self._block is None or latency < self._block[1] - self._block[0] * self._period:
             self._block = (self._newest, arrival)
+        self._least_latency = min(self._least_latency, latency)
+        steps = np.arange(1 - count, 1, dtype=np.float64)
+        return self._place_newest(lost + count) + steps * self._period, lost
+
+    def _restart(self) -> None:
+        """Forget what latencies were: nothing came for too long, or the host's clock was set."""
+        self._blocks.clear()
+        self._block = None
+        self._block_end = -math.inf
+        self._least_latency = math.inf
+        self._placed = None
+
+    def _place_newest(self, advance: int) -> float:
+        """Return the newest sample's host time; it nears the envelope's without a leap."""
+        target = self._newest * self._period + self._least_latency
+        if self._placed is None:
+            self._placed = target
+            return target
+        expected = self._placed + advance * self._period
+        limit = self._period * min(RATE_TOLERANCE * advance, 0.5)
+        self._placed = expected + min(max(target - expected, -limit), limit)
+        return self._placed
 
     def _close_block(self, arrival: float) -> int:
         """Learn from the block that is over; return how many samples it shows to be lost."""
@@ -181,15 +203,15 @@ class CountingClock:
         self._block = None
         numbers, arrivals, found = np.array(self._blocks).T
         self._learn_period(numbers, arrivals, found)
-        if self._numbered:
-            return 0
-        missing = self._missing(arrivals - numbers * self._period)
+        latencies = arrivals - numbers * self._period
+        missing = 0 if self._numbered else self._missing(latencies)
         if missing:
             self._found += missing
             recent = [self._blocks.pop() for _ in range(LASTING_BLOCKS)]
             self._blocks.extend(
                 (number + missing, at, self._found) for number, at, _ in reversed(recent)
             )
+        self._least_latency = float(latencies[-ENVELOPE_BLOCKS:].min())
         return missing
 
     def _learn_period(

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from device_adapters.clock import RESTART_SECONDS
+from device_adapters.clock import LONGEST_SILENCE_SECONDS
 
 RATE_TOLERANCE = 0.1
 """A sensor's own oscillator is this much off its nominal rate at most; more means a loss."""
@@ -39,7 +39,7 @@ class StampSpreader:
     def spread(self, stamp: float, count: int) -> tuple[NDArray[np.float64], int]:
         """Return the times of `count` samples, seconds, float64 [count], and samples lost before.
 
-        Where time goes back or leaps (the device restarted) nothing is counted as lost.
+        Where time goes back or leaps, the device restarted or its clock was set: nothing is lost.
         """
         period, lost = self._follow(stamp, count)
         self._previous = (stamp, count)
@@ -53,7 +53,7 @@ class StampSpreader:
         if self._previous is None:
             return self._period, 0
         elapsed = stamp - self._previous[0]
-        if not 0 < elapsed <= RESTART_SECONDS:
+        if not 0 < elapsed <= LONGEST_SILENCE_SECONDS:
             return self._period, 0
         expected = self._previous[1] if self._stamped == "first" else count
         missing = round(elapsed / self._period) - expected

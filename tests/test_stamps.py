@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_adapters.clock import RESTART_SECONDS
+from device_adapters.clock import LONGEST_SILENCE_SECONDS
 from device_adapters.stamps import TRUSTED_PACKETS, StampSpreader
 
 
@@ -25,7 +25,7 @@ def test_packets_of_any_size_are_spread_and_losses_counted(
             times, lost = spreader.spread(stamp, count)
             if number >= 10:
                 assert times == pytest.approx((number + np.arange(count)) * period, abs=1e-9)
-            assert lost == (missed if stamp - newest <= RESTART_SECONDS else 0)
+            assert lost == (missed if stamp - newest <= LONGEST_SILENCE_SECONDS else 0)
             newest, missed = stamp, 0
         else:
             missed += count
