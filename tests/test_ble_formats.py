@@ -160,10 +160,12 @@ async def test_a_polar_sense_is_asked_and_started_as_the_vendor_says() -> None:
     gatt = ScriptedGatt({polar.CONTROL: bytes.fromhex("0f 24 02")}, polar_sensor)
     sense = polar.PolarFormat(polar.PolarOptions())
     decoder = await sense.start(gatt)
-    commands = [payload.hex(" ") for characteristic, payload in gatt.written]
-    assert commands[0] == "01 02"
-    assert "02 02 00 01 34 00 01 01 10 00 02 01 08 00 04 01 03" in commands
-    assert "02 05 00 01 34 00 01 01 10 00 02 01 d0 07 04 01 03" in commands
+    assert [payload.hex(" ") for _, payload in gatt.written] == [
+        "01 02",
+        "02 02 00 01 34 00 01 01 10 00 02 01 08 00 04 01 03",
+        "01 05",
+        "02 05 00 01 34 00 01 01 10 00 02 01 d0 07 04 01 03",
+    ]
     assert decoder.sensors == (ACCELEROMETER, GYROSCOPE)
     assert (decoder.rate_hz, decoder.clock) == (52, "device")
     # The factor of the start's answer: a reading of 4096 is 1 g.
@@ -171,6 +173,23 @@ async def test_a_polar_sense_is_asked_and_started_as_the_vendor_says() -> None:
     assert frame[0].values == pytest.approx(np.array([[4096 * 2.44e-4 * G, 0, 0]]), rel=1e-6)
     await sense.stop(gatt)
     assert [payload for _, payload in gatt.written[-2:]] == [b"\x03\x02", b"\x03\x05"]
+
+
+async def test_a_polar_sensor_that_was_never_stopped_is_started_anew() -> None:
+    running = {polar.ACC}
+
+    def sensor(payload: bytes) -> bytes:
+        operation, kind = payload[0], payload[1]
+        answer = bytearray(polar_sensor(payload))
+        if operation == polar.START and kind in running:
+            return bytes([*answer[:3], polar.ALREADY_IN_STATE])
+        if operation == polar.STOP:
+            running.remove(kind)
+        return bytes(answer)
+
+    gatt = ScriptedGatt({polar.CONTROL: bytes.fromhex("0f 04 00")}, sensor)
+    await polar.PolarFormat(polar.PolarOptions()).start(gatt)
+    assert [payload[0] for _, payload in gatt.written] == [1, 2, 3, 2]
 
 
 async def test_a_polar_h10_gives_acceleration_alone() -> None:

@@ -3,7 +3,6 @@
 A notification is a header and after it samples, each field a plain number; see docs/wearables.md.
 """
 
-import math
 import re
 import struct
 import tomllib
@@ -37,6 +36,9 @@ UNITS = {
     "mdeg/s": (ANGULAR_VELOCITY, 1e-3 * DEGREE),
 }
 """For each unit of a wearable the SI unit, and how many of it one is."""
+
+MAX_TIME_SECONDS = 1e11
+"""Three thousand years; beyond, float64 does not tell samples apart."""
 
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 NumberType = Literal["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"]
@@ -154,7 +156,7 @@ class WearableDescription(_Table):
     service: Uuid | None = None
     names: tuple[str, ...] = ()
     characteristic: Uuid
-    rate_hz: float = Field(gt=0, allow_inf_nan=False)
+    rate_hz: float = Field(ge=0.1, le=10_000)
     byte_order: Literal["little", "big"] = "little"
     header: tuple[HeaderField, ...] = ()
     sample: tuple[SampleField, ...] = Field(min_length=1)
@@ -320,8 +322,8 @@ class GenericDecoder(Decoder):
             lost = self._counter.lost_before(header, count)
         if self._time:
             seconds = self._time.seconds(header)
-            if not math.isfinite(seconds):
-                raise MalformedPayloadError(NAME, f"has time {seconds}", payload)
+            if not abs(seconds) <= MAX_TIME_SECONDS:
+                raise MalformedPayloadError(NAME, f"has time {seconds} s", payload)
             times, missing = self._time.stamps.spread(seconds, count)
             lost = lost if self._counter else missing
         return times, lost

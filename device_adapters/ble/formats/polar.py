@@ -30,6 +30,7 @@ SDK_MODE = 9
 GET_SETTINGS, START, STOP = 1, 2, 3
 FEATURES = 0x0F
 RESPONSE = 0xF0
+STATUS_OFFSET, SETTINGS_OFFSET = 3, 5
 DONE = 0
 ALREADY_IN_STATE = 6
 STATUS = {
@@ -59,7 +60,6 @@ SETTING_FORMATS = {
 }
 
 HEADER_BYTES = 10
-COMPRESSED = 0x80
 MAX_SAMPLES = 1024
 """Ten seconds at the fastest usual rate: a frame that claims more is not one."""
 
@@ -124,7 +124,7 @@ class PolarFormat(BleFormat):
             raise RefusedCommandError(NAME, "measure acceleration", "it has no accelerometer")
         if self._options.sdk_mode:
             accepted = (DONE, ALREADY_IN_STATE)
-            await self._command(gatt, "start", START, SDK_MODE, accepted=accepted)
+            await self._command(gatt, "enter SDK mode", START, SDK_MODE, accepted=accepted)
         self._kinds = (ACC, GYRO) if GYRO in offered and self._options.gyroscope else (ACC,)
         return PolarDecoder([await self._start(gatt, kind) for kind in self._kinds])
 
@@ -135,15 +135,18 @@ class PolarFormat(BleFormat):
 
     async def _start(self, gatt: Gatt, kind: int) -> Measurement:
         settings = await self._command(gatt, "tell its settings", GET_SETTINGS, kind)
-        chosen = self._choose(kind, settings)
+        chosen = self._choose(kind, parse_settings(settings, SETTINGS_OFFSET))
         request = b"".join(
             bytes([setting, 1]) + struct.pack(SETTING_FORMATS[setting], value)
             for setting, value in chosen.items()
         )
-        # A sensor that was not stopped goes on across connections, perhaps with other settings.
-        await self._command(gatt, "stop", STOP, kind, accepted=(DONE, ALREADY_IN_STATE))
-        answer = await self._command(gatt, "start", START, kind, request)
-        factor = answer.get(FACTOR, (1.0,))[0]
+        accepted = (DONE, ALREADY_IN_STATE)
+        answer = await self._command(gatt, "start", START, kind, request, accepted)
+        if answer[STATUS_OFFSET] == ALREADY_IN_STATE:
+            # It was not stopped before the last link ended, and may run with other settings.
+            await self._command(gatt, "stop", STOP, kind)
+            answer = await self._command(gatt, "start", START, kind, request)
+        factor = parse_settings(answer, SETTINGS_OFFSET).get(FACTOR, (1.0,))[0]
         return Measurement(kind, chosen[RATE], factor)
 
     def _choose(self, kind: int, settings: Mapping[int, Sequence[float]]) -> dict[int, int]:
@@ -171,31 +174,33 @@ class PolarFormat(BleFormat):
         kind: int,
         parameters: bytes = b"",
         accepted: Sequence[int] = (DONE,),
-    ) -> dict[int, tuple[float, ...]]:
+    ) -> bytes:
+        """Return the sensor's answer to a command that it accepts."""
         answer = await gatt.request(
             CONTROL,
             bytes([operation, kind]) + parameters,
             answer_on=CONTROL,
             is_answer=begins_with(bytes([RESPONSE, operation, kind])),
         )
-        check_length(NAME, answer, 4)
-        status = answer[3]
+        check_length(NAME, answer, STATUS_OFFSET + 1)
+        status = answer[STATUS_OFFSET]
         if status not in accepted:
             measured = {ACC: "acceleration", GYRO: "angular velocity"}.get(kind, "SDK mode")
             reason = STATUS.get(status, "unknown reason")
             raise RefusedCommandError(NAME, f"{told_to} ({measured})", f"{reason} ({status})")
-        return parse_settings(answer, 5)
+        return answer
 
 
 def _pick(
     what: str, wanted: int | None, offered: Sequence[float], merit: Callable[[float], float]
 ) -> int:
-    if not offered:
+    usable = [int(value) for value in offered if value > 0]
+    if not usable:
         raise RefusedCommandError(NAME, f"offer a {what}", "its settings name none")
     if wanted is None:
-        return int(max(offered, key=merit))
-    if wanted not in offered:
-        known = ", ".join(str(int(value)) for value in offered)
+        return max(usable, key=merit)
+    if wanted not in usable:
+        known = ", ".join(map(str, usable))
         raise RefusedCommandError(NAME, f"use {what} {wanted}", f"it offers {known}")
     return wanted
 
