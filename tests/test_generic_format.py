@@ -144,7 +144,7 @@ def test_half_a_sample_and_no_number_are_told() -> None:
         decoder().decode("", b"\0\0\0")
     timed = decoder(header=[{"type": "f32", "role": "time", "unit": "s"}])
     for time in (float("nan"), float("inf"), -1e30):
-        with pytest.raises(MalformedPayloadError, match="has time .* s"):
+        with pytest.raises(MalformedPayloadError, match=r"has time .* s"):
             timed.decode("", struct.pack("<fh", time, 1))
 
 
