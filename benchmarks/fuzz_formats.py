@@ -24,7 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from device_adapters.ble.formats.format import Decoder
-from device_adapters.ble.formats.generic import GenericDecoder, read_description
+from device_adapters.ble.formats.generic import (
+    GenericDecoder,
+    WearableDescription,
+    read_description,
+)
 from device_adapters.ble.formats.infinitime import InfiniTimeDecoder
 from device_adapters.ble.formats.metamotion import (
     BMI160,
@@ -51,6 +55,17 @@ from device_adapters.timeline import Timeline
 ROOT = Path(__file__).parent.parent
 VECTORS = tomllib.loads((ROOT / "tests" / "vectors" / "ble.toml").read_text())["vector"]
 ARDUINO = ROOT / "configs" / "wearables" / "arduino-nano-33-ble.toml"
+FLOATS = {
+    "characteristic": "2a00",
+    "rate_hz": 50,
+    "header": [{"type": "f64", "role": "time", "unit": "s"}],
+    "sample": [
+        {"type": kind, "channel": f"acc_{axis}", "unit": "g"}
+        for kind, axis in (("f32", "x"), ("f64", "y"), ("u64", "z"))
+    ],
+}
+"""Numbers of every size, infinite ones and NaN among them."""
+
 SLOW_SECONDS = 0.05
 """No input may hold the gateway's event loop up for longer."""
 
@@ -75,6 +90,7 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
     "witmotion": lambda: WitMotionDecoder(50),
     "infinitime": InfiniTimeDecoder,
     "generic": lambda: GenericDecoder(read_description(ARDUINO)),
+    "generic floats": lambda: GenericDecoder(WearableDescription.model_validate(FLOATS)),
 }
 """A decoder for each way in which a registered format decodes, as a connection would make it."""
 

@@ -295,7 +295,10 @@ class GenericDecoder(Decoder):
         check_length(NAME, payload, self._header.size + self._sample.itemsize)
         header = self._header.unpack_from(payload)
         samples = self._read_samples(payload, header)
-        readings = np.stack([samples[name].astype(np.float64) for name in self._columns], axis=1)
+        # A signalling NaN warns where it is cast; `si_values` tells of every NaN.
+        with np.errstate(invalid="ignore"):
+            columns = [samples[name].astype(np.float64) for name in self._columns]
+        readings = np.stack(columns, axis=1)
         values = si_values(NAME, payload, readings, self._scale)
         times, lost = self._place(payload, header, len(values))
         return (Frame(values, times, lost),)
