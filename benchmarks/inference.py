@@ -1,8 +1,11 @@
 """Time for a label: SHARE as it was released, as exported, compiled, hop by hop; and its peers.
 
-One process, one thread, the same network with the same (random) weights in every variant.
+One process, one thread, the same network with the same (random) weights in every variant. Every
+variant is run in short turns, one after the other, again and again; the fastest twentieth of its
+turns ends where its figure lies, so that what else the machine does counts little, and alike.
 
-    released      encoder output repeated for every label, word by word, loops in Python (torch)
+    released      every output of the encoder repeated for every label before the mean is taken,
+                  word by word, the words' scores summed in loops in Python (torch)
     onnx          plain export of the exhaustive scoring (onnxruntime)
     compiled      the bundle's graph on whole windows
     incremental   the bundle's graph on hops of 16 samples, as the gateway runs it
@@ -20,12 +23,13 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from rich.console import Console
@@ -33,19 +37,31 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from streamer.share.bundle import Calibration, Manifest, TrainingData, describe_tree
+from streamer.recognizer import default_bundle
+from streamer.share.bundle import (
+    FORMAT_VERSION,
+    Calibration,
+    Manifest,
+    TrainingData,
+    describe_tree,
+)
 from streamer.share.labels import END, START, LabelSet
 from streamer.share.runtime import ShareModel
 from streamer.share.streaming import StreamStates
-from streamer.training.compiler import streaming_layout, write_bundle
+from streamer.training.compiler import write_bundle
 from streamer.training.config import NetworkConfig
+from streamer.training.graph import multiply_adds, streaming_layout
 from streamer.training.network import EncoderShape, ShareNetwork
 
 HOP = 16
-ROUNDS = 7
-ROUND_SECONDS = 0.25
+ROUNDS = 40
+TURN_SECONDS = 0.02
+QUANTILE = 0.05
 WORD_VECTOR = 1024
 """The length of the paper's word vectors."""
+
+PADDING = -1
+"""What follows a label that is shorter than the longest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +133,7 @@ def main() -> None:
         for shape in SHAPES:
             figures += measure(encoder, shape)
         console.print(table(encoder, [f for f in figures if f.encoder == encoder]))
+    console.print(size_table())
     scaling = list(measure_scaling())
     console.print(scaling_table(scaling))
     if arguments.json is not None:
@@ -126,13 +143,11 @@ def main() -> None:
         draw(scaling, arguments.figure)
 
 
-def measure(encoder: str, shape: Shape, variants: frozenset[str] | None = None) -> list[Figure]:
-    """Time every variant on one shape, in turn, several rounds; the median round counts."""
-    torch.manual_seed(0)
-    label_set = LabelSet.from_names(shape.labels)
-    network = ShareNetwork(
-        label_set, shape.channels, ENCODERS[encoder], embedding=WORD_VECTOR, dropout=0.0
-    ).eval()
+def measure(
+    encoder: str, shape: Shape, variants: frozenset[tuple[str, int]] | None = None
+) -> list[Figure]:
+    """Time every variant on one shape."""
+    network = random_network(encoder, shape)
     rng = np.random.default_rng(0)
     windows = rng.normal(size=(64, shape.window, shape.channels)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
@@ -152,17 +167,38 @@ def measure(encoder: str, shape: Shape, variants: frozenset[str] | None = None) 
                 runs[("onnx", batch)] = plain_export(network, windows[:batch], path)
             if encoder == "paper":
                 runs[("minirocket", 1)] = minirocket(windows, len(shape.labels))
-        chosen = {key: run for key, run in runs.items() if variants is None or key[0] in variants}
-        times = median_times(chosen)
+        chosen = {key: run for key, run in runs.items() if variants is None or key in variants}
+        times = quick_times(chosen)
     return [
         Figure(encoder, shape.name, variant, batch, shape.window, len(shape.labels), us / batch)
         for (variant, batch), us in times.items()
     ]
 
 
+def size_table() -> Table:
+    """Return how many numbers the compiled graphs are made of, and the packaged bundle's size."""
+    result = Table(title="size at run time")
+    for heading in ("", "parameters", "MB"):
+        result.add_column(heading, justify="right" if heading else "left")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {"packaged bundle": default_bundle()}
+        for shape in SHAPES:
+            name = f"paper encoder, {shape.name}"
+            paths[name] = Path(folder) / f"{shape.name}.onnx"
+            compiled(random_network("paper", shape), shape, paths[name])
+        for name, path in paths.items():
+            constants = onnx.load(path).graph.initializer
+            weights = [c for c in constants if c.data_type == onnx.TensorProto.FLOAT]
+            parameters = sum(int(np.prod(weight.dims)) for weight in weights)
+            result.add_row(name, str(parameters), f"{path.stat().st_size / 1e6:.2f}")
+    return result
+
+
 def measure_scaling() -> Iterator[Figure]:
     """Time the compiled variants of the paper's encoder over windows and numbers of labels."""
-    variants = frozenset({"released", "compiled", "incremental"})
+    variants = frozenset(
+        {("released", 1), ("compiled", 1), ("incremental", 1), ("incremental", 64)}
+    )
     names = [f"move part {number % 5} {number // 5}" for number in range(64)]
     for window in (128, 256, 512, 1024):
         shape = Shape("windows", 9, window, SHAPES[0].labels)
@@ -171,50 +207,56 @@ def measure_scaling() -> Iterator[Figure]:
         yield from measure("paper", Shape("labels", 9, 128, tuple(names[:count])), variants)
 
 
-def median_times(runs: dict[tuple[str, int], Callable[[], object]]) -> dict[tuple[str, int], float]:
-    """Return microseconds for each run; rounds alternate, so that a slow spell hits all alike."""
+def quick_times(runs: dict[tuple[str, int], Callable[[], object]]) -> dict[tuple[str, int], float]:
+    """Return microseconds for each run, of the quicker turns; see the module's text."""
     repeats = {}
     for key, run in runs.items():
         run()
         began = time.perf_counter()
         run()
-        repeats[key] = max(1, int(ROUND_SECONDS / (time.perf_counter() - began)))
-    rounds: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
+        repeats[key] = max(1, int(TURN_SECONDS / (time.perf_counter() - began)))
+    turns: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
     for _ in range(ROUNDS):
         for key, run in runs.items():
+            if repeats[key] > 1:
+                run()  # what is in the caches is another variant's
             began = time.perf_counter()
             for _ in range(repeats[key]):
                 run()
-            rounds[key].append((time.perf_counter() - began) / repeats[key] * 1e6)
-    return {key: float(np.median(times)) for key, times in rounds.items()}
+            turns[key].append((time.perf_counter() - began) / repeats[key] * 1e6)
+    return {key: float(np.quantile(times, QUANTILE)) for key, times in turns.items()}
 
 
 @torch.no_grad()
-def released(network: ShareNetwork, windows: Tensor) -> Tensor:
-    """Score as the released code does, after its description.
+def released(network: ShareNetwork, windows: Tensor) -> list[int]:
+    """Find the windows' labels as the released code does, after its description.
 
-    The encoder's output is repeated once for every label; all copies are decoded word by word up to
-    the longest label; the words' log-probabilities are summed in loops over windows and labels.
+    All outputs of the encoder are repeated once for every label; every copy is pooled, and decoded
+    word by word up to the longest label; the words' log-probabilities are summed in loops over
+    windows and labels, which pass over what shorter labels were filled up with.
     """
-    label_set, decoder = network.label_set, network.decoder
+    label_set, encoder, decoder = network.label_set, network.encoder, network.decoder
     sequences = [label_set.tokens([START, *words, END]) for words in label_set.labels]
-    longest = max(map(len, sequences))
-    padded = torch.tensor([s + [s[-1]] * (longest - len(s)) for s in sequences])
-    features = network.encoder(windows)
-    copies = features.repeat_interleave(len(sequences), dim=0)
-    inputs = padded.repeat(len(windows), 1)
-    hidden, cell = decoder.initial_hidden(copies), decoder.initial_cell(copies)
-    steps = []
-    for step in range(longest - 1):
-        hidden, cell = decoder.cell(decoder.embedding(inputs[:, step]), (hidden, cell))
-        steps.append(decoder.output(hidden).log_softmax(dim=1))
-    scores = torch.zeros(len(windows), len(sequences))
-    for window in range(len(windows)):
-        for label, sequence in enumerate(sequences):
-            row = window * len(sequences) + label
-            for step, token in enumerate(sequence[1:]):
-                scores[window, label] += steps[step][row, token]
-    return scores
+    longest, count = max(map(len, sequences)), len(sequences)
+    filled = torch.tensor([[*s, *[PADDING] * (longest - len(s))] for s in sequences])
+    hidden = ((windows - encoder.mean) / encoder.deviation).transpose(1, 2)
+    for stage in encoder.stages:
+        hidden = stage(hidden)
+    copies = hidden[:, None].expand(-1, count, -1, -1).reshape(-1, *hidden.shape[1:])
+    features = encoder.pooling(copies)
+    state = decoder.initial_hidden(features), decoder.initial_cell(features)
+    scores = torch.zeros(len(windows), count)
+    words = filled.expand(len(windows), -1, -1)
+    for step in range(1, longest):
+        before, now = words[:, :, step - 1].reshape(-1), words[:, :, step]
+        state = decoder.cell(decoder.embedding(before.clamp(min=0)), state)
+        steps = decoder.output(state[0].reshape(len(windows), count, -1)).log_softmax(dim=2)
+        for window in range(len(windows)):
+            for label in range(count):
+                if now[window, label] != PADDING:
+                    scores[window, label] += steps[window, label, now[window, label]]
+    best: list[int] = scores.argmax(dim=1).tolist()
+    return best
 
 
 def plain_export(network: ShareNetwork, windows: np.ndarray, path: Path) -> Callable[[], object]:
@@ -245,11 +287,20 @@ def options() -> onnxruntime.SessionOptions:
     return chosen
 
 
+def random_network(encoder: str, shape: Shape) -> ShareNetwork:
+    """Return a network with the same random weights every time."""
+    torch.manual_seed(0)
+    label_set = LabelSet.from_names(shape.labels)
+    return ShareNetwork(
+        label_set, shape.channels, ENCODERS[encoder], embedding=WORD_VECTOR, dropout=0.0
+    ).eval()
+
+
 def compiled(network: ShareNetwork, shape: Shape, path: Path) -> ShareModel:
     """Compile the network and load it."""
     label_set, count = network.label_set, len(shape.labels)
     manifest = Manifest(
-        format_version=1,
+        format_version=FORMAT_VERSION,
         name="benchmark",
         labels=label_set.labels,
         display_names=label_set.names,
@@ -261,7 +312,7 @@ def compiled(network: ShareNetwork, shape: Shape, path: Path) -> ShareModel:
         rate_hz=50.0,
         window=shape.window,
         hop=HOP,
-        streaming=streaming_layout(network),
+        streaming=streaming_layout(network, HOP),
         calibration=Calibration(temperature=1.0),
         transitions=((1 / count,) * count,) * count,
         training=TrainingData(name="none", licence="none", held_out=(), seed=0),
@@ -281,14 +332,11 @@ def incremental(model: ShareModel, windows: np.ndarray) -> Callable[[], object]:
     return lambda: states.step(slots, hop)
 
 
-def multiply_adds(network: ShareNetwork, shape: Shape) -> int:
+def work(network: ShareNetwork, shape: Shape) -> int:
     """Return the multiply-adds of one hop and one label."""
     inputs, total = shape.channels, 0
     for stage in network.encoder.shape.stages:
-        if stage.kind == "separable":
-            total += HOP * inputs * (stage.kernel + stage.width)
-        else:
-            total += HOP * inputs * stage.kernel * stage.width
+        total += HOP * multiply_adds(stage, inputs)
         inputs = stage.width
     decoder, nodes = network.decoder, len(network.label_set.nodes)
     size = decoder.cell.hidden_size
@@ -300,7 +348,7 @@ def multiply_adds(network: ShareNetwork, shape: Shape) -> int:
 def floor(network: ShareNetwork, shape: Shape) -> Callable[[], object]:
     """Return 64 streams' multiply-adds as one product of numpy."""
     inner, columns = 384, 128
-    rows = round(64 * multiply_adds(network, shape) / (inner * columns))
+    rows = round(64 * work(network, shape) / (inner * columns))
     left = np.ones((rows, inner), dtype=np.float32)
     right = np.ones((inner, columns), dtype=np.float32)
     result = np.empty((rows, columns), dtype=np.float32)

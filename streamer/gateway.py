@@ -11,12 +11,16 @@ from device_adapters.samples import SampleBatch, StreamInfo
 from streamer.errors import StreamMismatchError
 from streamer.messages import Label, Segment
 from streamer.publishers import Publisher, PublisherStatistics
-from streamer.recognizer import Recognizer, RecognizerStatistics
+from streamer.recognizer import LARGEST_BATCH, Recognizer, RecognizerStatistics
 from streamer.recorder import Recorder
 from streamer.segments import SegmentTracker
 
 WAITING_BATCHES = 256
 """Batches of all devices that may wait for the recogniser."""
+
+SPACING_SECONDS = 0.01
+"""Calls of the recogniser begin at least so far apart, unless a full one waits: a wearable alone is
+not held up, and many share a call."""
 
 _Arrival = tuple[StreamInfo, SampleBatch]
 _log = logging.getLogger(__name__)
@@ -107,9 +111,13 @@ class Gateway:
 
     async def _recognize(self) -> None:
         """Take whatever waits, from all devices, in one call, until there is no more to come."""
-        ended = False
+        loop = asyncio.get_running_loop()
+        ended, earliest = False, 0.0
         while not ended:
             arrivals = [await self._waiting.get()]
+            if self._waiting.qsize() < LARGEST_BATCH and (early := earliest - loop.time()) > 0:
+                await asyncio.sleep(early)
+            earliest = loop.time() + SPACING_SECONDS
             while not self._waiting.empty():
                 arrivals.append(self._waiting.get_nowait())
             ended = None in arrivals

@@ -14,8 +14,9 @@ from streamer.errors import BundleError
 from streamer.share.bundle import MANIFEST_KEY, UNSEALED, Manifest, digest
 from streamer.share.labels import LabelSet
 from streamer.share.runtime import ShareModel
-from streamer.training.compiler import build_graph, describe, streaming_layout, write_bundle
+from streamer.training.compiler import describe, write_bundle
 from streamer.training.config import DataConfig, TrainingConfig
+from streamer.training.graph import build_graph, streaming_layout
 from streamer.training.network import EncoderShape, ShareNetwork
 from streamer.training.trainer import TrainingResult
 
@@ -65,7 +66,7 @@ def manifest_of(network: ShareNetwork) -> Manifest:
     )
     transitions = np.full((len(labels), len(labels)), 1 / len(labels)).tolist()
     result = TrainingResult(transitions=transitions, temperature=1.25)
-    return describe("test", TrainingConfig(data=data), result, streaming_layout(network))
+    return describe("test", TrainingConfig(data=data), result, streaming_layout(network, data.hop))
 
 
 def compiled(network: ShareNetwork, folder: Path) -> ShareModel:
@@ -96,7 +97,7 @@ def test_scores_are_the_probabilities_of_whole_sequences(real_windows: np.ndarra
 
 
 def test_constants_are_folded() -> None:
-    operators = {node.op_type for node in build_graph(random_network(), 1.0).graph.node}
+    operators = {node.op_type for node in build_graph(random_network(), WINDOW, 25, 1.0).graph.node}
     assert "BatchNormalization" not in operators
     assert "LSTM" not in operators
 
@@ -152,7 +153,7 @@ def altered(bundle: Path, target: Path, **changes: object) -> Path:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"format_version": 2}, "format version 2"),
+        ({"format_version": 1}, "format version 1"),
         ({"labels": [["walk"]]}, "vocabulary"),
         ({"labels": [[""]] * 12}, "lower-case"),
         ({"window": 35}, "receptive field"),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from streamer.errors import BundleError, LabelSetError
 from streamer.share.labels import LabelSet
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_KEY = "share_streamer_manifest"
 """The metadata property that holds the manifest."""
 
@@ -36,13 +36,13 @@ class Streaming(_Part):
 
     Attributes:
         receptive_field: samples that one output of the encoder sees.
-        state: floats in the encoder's caches.
+        kept: shapes of the encoder's caches; the first is of samples, [time, channels].
         sums: sums over time in a partial result; merged by adding.
         maxima: maxima over time in a partial result, after the sums; merged by the larger.
     """
 
     receptive_field: int = Field(gt=0)
-    state: int = Field(ge=0)
+    kept: tuple[tuple[int, ...], ...]
     sums: int = Field(ge=0)
     maxima: int = Field(ge=0)
 
@@ -147,6 +147,11 @@ class Manifest(_Part):
         if len(self.units) != len(self.channels):
             raise ValueError("units are not one for each channel")
         return self
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the encoder in a window."""
+        return self.window - self.streaming.receptive_field + 1
 
     @property
     def label_set(self) -> LabelSet:

@@ -5,14 +5,13 @@ The graph takes the new samples of each stream and what it kept of the stream be
 | input | | |
 |---|---|---|
 | `samples` | float32 [batch, time, channels] | the new samples |
-| `state` | float32 [batch, state] | the encoder's caches |
+| `kept_0` ... | float32 [batch, ...] | the encoder's caches, of the manifest's shapes |
 | `before` | float64 [batch, partial] | the partial result of the window's earlier outputs |
-| `starts` | int64 [2] | from which new output on they are pooled, and where their tail begins |
-| `pooled` | float32 [2, time] | the same as ones and zeros |
-| `counts` | float64 [3] | outputs that are pooled, in the tail, and in the whole window |
+| `pooled` | float32 [2, time] | ones at the new outputs that belong to its head, and to its tail |
 
-and gives `scores`, `probabilities` [batch, labels], `prefixes` [batch, nodes of the prefix tree],
-`next_state`, and `partials` [batch, 2, partial], of all pooled outputs and of their tail.
+and gives `scores` and `probabilities` [batch, labels], the caches `next_kept_0` ..., and `partials`
+[batch, 2, partial]: those of the head and of the tail. The window that is scored is what was before
+with both of them.
 """
 
 from dataclasses import dataclass
@@ -25,14 +24,24 @@ from numpy.typing import NDArray
 
 from streamer.errors import BundleError
 from streamer.share.bundle import Manifest, digest, parse_manifest
+from streamer.share.labels import LabelSet
 
-SAMPLES, STATE, BEFORE = "samples", "state", "before"
-STARTS, POOLED, COUNTS = "starts", "pooled", "counts"
-SCORES, PROBABILITIES, PREFIXES = "scores", "probabilities", "prefixes"
-NEXT_STATE, PARTIALS = "next_state", "partials"
-OUTPUTS = (SCORES, PROBABILITIES, PREFIXES, NEXT_STATE, PARTIALS)
+SAMPLES, BEFORE, POOLED = "samples", "before", "pooled"
+SCORES, PROBABILITIES, PARTIALS = "scores", "probabilities", "partials"
 _NOTHING = 4
 """The log level above which onnxruntime has nothing to say."""
+
+_DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+
+
+def kept(number: int) -> str:
+    """Return the name of a cache's input."""
+    return f"kept_{number}"
+
+
+def next_kept(number: int) -> str:
+    """Return the name of a cache's output."""
+    return f"next_kept_{number}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,38 +51,20 @@ class Scores:
     Attributes:
         labels: log-probability of each label's words and `end`, float32 [batch, labels].
         probabilities: calibrated, of each label among the valid ones, float32 [batch, labels].
-        prefixes: of each node of the prefix tree, the sum of its labels', float32 [batch, nodes].
+        label_set: the labels.
     """
 
     labels: NDArray[np.float32]
     probabilities: NDArray[np.float32]
-    prefixes: NDArray[np.float32]
+    label_set: LabelSet
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PoolingPlan:
-    """Which of a step's new outputs are pooled, and of how many the window is.
-
-    Attributes:
-        inputs: the graph's inputs that say so.
-    """
-
-    inputs: dict[str, NDArray[Any]]
-
-    @classmethod
-    def of(cls, time: int, pooled: int, tail: int, window: int) -> "PoolingPlan":
-        """Pool the last `pooled` of `time` outputs and, apart, the last `tail`.
-
-        Args:
-            time: new outputs.
-            pooled: how many of them belong to the window.
-            tail: how many are pooled apart as well.
-            window: outputs in the whole window.
-        """
-        starts = np.array([time - pooled, time - tail])
-        ones = (np.arange(time) >= starts[:, None]).astype(np.float32)
-        counts = np.array([pooled, tail, window], dtype=np.float64)
-        return cls({STARTS: starts, POOLED: ones, COUNTS: counts})
+    @property
+    def prefixes(self) -> NDArray[np.float32]:
+        """Of each node of the prefix tree the sum of its labels' shares, float32 [batch, nodes]."""
+        shares = np.zeros((len(self.labels), len(self.label_set.nodes)), dtype=np.float32)
+        for label, path in enumerate(self.label_set.paths):
+            shares[:, path] += self.probabilities[:, label, None]
+        return shares
 
 
 class ShareModel:
@@ -115,56 +106,76 @@ class ShareModel:
         _check_graph(path, session, manifest)
         return cls(session, manifest)
 
-    def run(
-        self,
-        samples: NDArray[np.float32],
-        state: NDArray[np.float32],
-        before: NDArray[np.float64],
-        plan: PoolingPlan,
-    ) -> tuple[Scores, NDArray[np.float32], NDArray[np.float64]]:
-        """Run the graph; see the module's text.
-
-        Returns:
-            The scores, the next state, and the partial results.
-        """
-        inputs = {SAMPLES: samples, STATE: state, BEFORE: before, **plan.inputs}
-        labels, probabilities, prefixes, state, partials = self._session.run(OUTPUTS, inputs)
-        return Scores(labels, probabilities, prefixes), state, partials
+    def bind(self, batch: int, time: int) -> "BoundGraph":
+        """Return the graph with arrays for so many streams and new samples of each."""
+        return BoundGraph(self._session, self.manifest, batch, time)
 
     def score_windows(self, windows: NDArray[np.float32]) -> Scores:
         """Score whole windows, [batch, window, channels], on their own."""
-        layout, (batch, time, _) = self.manifest.streaming, windows.shape
-        outputs = time - layout.receptive_field + 1
-        scores, *_ = self.run(
-            windows,
-            np.zeros((batch, layout.state), dtype=np.float32),
-            np.repeat(nothing(layout.sums, layout.maxima)[None], batch, axis=0),
-            PoolingPlan.of(time, outputs, 1, outputs),
-        )
-        return scores
+        outputs = self.manifest.outputs
+        graph = self.bind(len(windows), self.manifest.window)
+        graph.samples[:] = windows
+        graph.pooled[:] = pooling_masks(self.manifest.window, 0, outputs)
+        return graph.run()
 
 
-def nothing(sums: int, maxima: int) -> NDArray[np.float64]:
-    """Return the partial result of no output at all."""
-    return np.concatenate([np.zeros(sums), np.full(maxima, -np.inf)])
+class BoundGraph:
+    """The graph bound to arrays, so that nothing is converted or allocated from run to run.
+
+    Attributes:
+        samples, kept, before, pooled: the inputs, zeros at first; see the module's text.
+        partials, next_kept: the outputs; every run writes over them.
+    """
+
+    def __init__(self, session: Any, manifest: Manifest, batch: int, time: int) -> None:  # noqa: ANN401
+        self._session = session
+        self._binding = session.io_binding()
+        self._label_set = manifest.label_set
+        sizes = {"batch": batch, "time": time}
+        arrays = {}
+        for ends, bind in (
+            (session.get_inputs(), self._binding.bind_ortvalue_input),
+            (session.get_outputs(), self._binding.bind_ortvalue_output),
+        ):
+            for end in ends:
+                shape = [sizes.get(size, size) for size in end.shape]
+                arrays[end.name] = np.zeros(shape, dtype=_DTYPES[end.type])
+                # It shares the array's memory.
+                bind(end.name, onnxruntime.OrtValue.ortvalue_from_numpy(arrays[end.name]))
+        caches = range(len(manifest.streaming.kept))
+        self.samples, self.before, self.pooled = arrays[SAMPLES], arrays[BEFORE], arrays[POOLED]
+        self.kept = [arrays[kept(number)] for number in caches]
+        self.next_kept = [arrays[next_kept(number)] for number in caches]
+        self.partials = arrays[PARTIALS]
+        self._scores, self._probabilities = arrays[SCORES], arrays[PROBABILITIES]
+
+    def run(self) -> Scores:
+        """Run the graph on what stands in the inputs."""
+        self._session.run_with_iobinding(self._binding)
+        return Scores(self._scores.copy(), self._probabilities.copy(), self._label_set)
+
+
+def pooling_masks(time: int, head: int, tail: int) -> NDArray[np.float32]:
+    """Return `pooled` for `time` new outputs: the last `tail` are its tail, `head` come before."""
+    masks = np.zeros((2, time), dtype=np.float32)
+    masks[0, time - tail - head : time - tail] = 1
+    masks[1, time - tail :] = 1
+    return masks
 
 
 def _check_graph(path: Path, session: Any, manifest: Manifest) -> None:  # noqa: ANN401
     ends = [*session.get_inputs(), *session.get_outputs()]
-    shapes = {end.name: end.shape[-1] for end in ends}
+    shapes = {end.name: tuple(end.shape[1:]) for end in ends}
     layout, labels = manifest.streaming, len(manifest.labels)
     needed = {
-        SAMPLES: len(manifest.channels),
-        STATE: layout.state,
-        BEFORE: layout.partial,
-        STARTS: 2,
-        POOLED: "time",
-        COUNTS: 3,
-        SCORES: labels,
-        PROBABILITIES: labels,
-        PREFIXES: len(manifest.tree),
-        NEXT_STATE: layout.state,
-        PARTIALS: layout.partial,
+        SAMPLES: ("time", len(manifest.channels)),
+        BEFORE: (layout.partial,),
+        POOLED: ("time",),
+        SCORES: (labels,),
+        PROBABILITIES: (labels,),
+        PARTIALS: (2, layout.partial),
     }
+    for number, shape in enumerate(layout.kept):
+        needed |= {kept(number): shape, next_kept(number): shape}
     if shapes != needed:
         raise BundleError(path, f"has the graph {shapes}, but its manifest says {needed}")

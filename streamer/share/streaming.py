@@ -1,19 +1,28 @@
 """What the model keeps of every stream between hops, in arrays indexed by slot.
 
-A window's partial result is that of its last hop merged with what came before it: some whole hops
-and, where the window is no multiple of the hop, the tail of one more. The whole hops' sliding
-aggregate takes a constant number of merges a hop whatever the window (van Herk 1992, Gil and
-Werman 1993): with the hops cut into runs of as many as are needed, it is a suffix of the run
+A window is cut, from its newest output on, into a tail and blocks of a hop each, so that every
+block is the tail of one hop and the head of the next:
+
+    ... | head  tail | head  tail | head  tail |    hops
+    ...      [  block   ] [  block   ] [tail]       the window
+
+Its partial result is that of the hop's own outputs merged with what came before. The blocks'
+sliding aggregate takes a constant number of merges a hop whatever the window (van Herk 1992, Gil
+and Werman 1993): with the blocks cut into runs of as many as are needed, it is a suffix of the run
 before merged with a prefix of this one.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.share.runtime import PoolingPlan, Scores, ShareModel, nothing
+from streamer.share.runtime import BoundGraph, Scores, ShareModel, pooling_masks
 
 Partials = NDArray[np.float64]
 Slots = NDArray[np.intp]
+OPEN, TAIL = 0, 1
+"""Of each stream's recent outputs: the present run's blocks with the tail, and the tail alone."""
 
 
 class StreamStates:
@@ -27,21 +36,21 @@ class StreamStates:
 
     def __init__(self, model: ShareModel, hop: int, capacity: int) -> None:
         self._model = model
-        layout = model.manifest.streaming
-        outputs = model.manifest.window - layout.receptive_field + 1
-        pooled = min(hop, outputs)
+        layout, outputs = model.manifest.streaming, model.manifest.outputs
+        blocks, tail = divmod(outputs - 1, hop)
+        tail += 1
+        self._hop = hop
+        self._pooled = pooling_masks(hop, hop - tail if blocks else 0, tail)
+        self._graph = self._bound(1)
         self._sums = layout.sums
-        self._nothing = nothing(layout.sums, layout.maxima)
-        whole_hops, tail = divmod(outputs, hop) if outputs >= hop else (0, 0)
-        self._middle_hops = max(whole_hops - 1, 0)
-        self._tail_delay = whole_hops if tail else 0
-        self._plan = PoolingPlan.of(hop, pooled, tail or 1, outputs)
-        self._state = np.zeros((capacity, layout.state), dtype=np.float32)
-        self._middle = self._empty(capacity, self._middle_hops)
-        self._prefix = self._empty(capacity)
+        self._run_length = max(blocks - 1, 0)
+        self._has_blocks = blocks > 0
+        self._kept = [np.zeros((capacity, *shape), dtype=np.float32) for shape in layout.kept]
+        self._recent = np.zeros((capacity, 2, layout.partial))
+        self._runs = np.zeros((capacity, self._run_length, layout.partial))
+        """Blocks of the present run, then suffixes of the one before."""
         self._position = np.zeros(capacity, dtype=np.intp)
-        self._tails = self._empty(capacity, self._tail_delay)
-        self._tail_position = np.zeros(capacity, dtype=np.intp)
+        """Where in its run each slot's next block goes."""
 
     @property
     def capacity(self) -> int:
@@ -51,23 +60,17 @@ class StreamStates:
     @property
     def bytes_per_stream(self) -> int:
         """Memory that one stream takes."""
-        arrays = (self._state, self._middle, self._prefix, self._tails)
-        return sum(int(array[0].nbytes) for array in arrays) + 2 * self._position.itemsize
+        return sum(int(array[:1].nbytes) for array in self._arrays())
 
     def grow(self, capacity: int) -> None:
         """Make room for more slots; those that are there keep what they have."""
-        for name in ("_state", "_middle", "_prefix", "_position", "_tails", "_tail_position"):
-            old = getattr(self, name)
-            new = np.zeros((capacity, *old.shape[1:]), dtype=old.dtype)
-            new[: len(old)] = old
-            setattr(self, name, new)
+        for array in self._arrays():
+            array.resize((capacity, *array.shape[1:]), refcheck=False)
 
     def reset(self, slots: Slots) -> None:
         """Forget what was before: these slots' streams start, or start again."""
-        self._state[slots] = 0
-        self._prefix[slots] = self._nothing
-        self._position[slots] = 0
-        self._tail_position[slots] = 0
+        for array in self._arrays():
+            array[slots] = 0
 
     def step(self, slots: Slots, samples: NDArray[np.float32]) -> Scores:
         """Take a hop of each of these slots, each once, and score their windows.
@@ -78,53 +81,68 @@ class StreamStates:
             slots: [batch].
             samples: [batch, hop, channels].
         """
-        before = self._before(slots)
-        scores, self._state[slots], partials = self._model.run(
-            samples, self._state[slots], before, self._plan
-        )
-        self._remember(slots, partials[:, 0], partials[:, 1])
+        if len(slots) != len(self._graph.samples):
+            self._graph = self._bound(len(slots))
+        graph, at = self._graph, _views(slots)
+        graph.samples[:] = samples
+        graph.before[:] = self._before(at)
+        for kept, own in zip(self._kept, graph.kept, strict=True):
+            own[:] = kept[at]
+        scores = graph.run()
+        for kept, new in zip(self._kept, graph.next_kept, strict=True):
+            kept[at] = new
+        if self._has_blocks:
+            self._remember(slots, at, *graph.partials.swapaxes(0, 1))
         return scores
 
-    def _before(self, slots: Slots) -> Partials:
-        if self._middle_hops:
-            before = self._middle[slots, self._position[slots]]
-            self._merge(before, self._prefix[slots])
-        else:
-            before = np.repeat(self._nothing[None], len(slots), axis=0)
-        if self._tail_delay:
-            self._merge(before, self._tails[slots, self._tail_position[slots]])
-        return before
+    def _bound(self, batch: int) -> BoundGraph:
+        graph = self._model.bind(batch, self._hop)
+        graph.pooled[:] = self._pooled
+        return graph
 
-    def _remember(self, slots: Slots, block: Partials, tail: Partials) -> None:
-        if self._tail_delay:
-            at = self._tail_position[slots]
-            self._tails[slots, at] = tail
-            self._tail_position[slots] = (at + 1) % self._tail_delay
-        if self._middle_hops:
-            at = self._position[slots]
-            self._middle[slots, at] = block
-            prefix = self._prefix[slots]
-            self._merge(prefix, block)
-            self._prefix[slots] = prefix
-            self._position[slots] = at + 1
-            self._begin_run(slots[at + 1 == self._middle_hops])
+    def _before(self, at: slice | Slots) -> Partials:
+        recent = self._recent[at]
+        if not self._run_length:
+            return recent[:, TAIL]
+        return self._merged(recent[:, OPEN], self._runs[self._place(at)])
 
-    def _begin_run(self, slots: Slots) -> None:
-        """Turn the hops of a finished run into its suffixes."""
-        if not len(slots):
+    def _remember(self, slots: Slots, at: slice | Slots, head: Partials, tail: Partials) -> None:
+        if self._run_length:
+            joined = self._merged(self._recent[at], head[:, None])
+            self._runs[self._place(at)] = joined[:, TAIL]
+            self._recent[at, OPEN] = self._merged(joined[:, OPEN], tail)
+            self._position[at] += 1
+        self._recent[at, TAIL] = tail
+        if self._run_length:
+            self._end_runs(slots[self._position[at] == self._run_length])
+
+    def _end_runs(self, slots: Slots) -> None:
+        """Turn the blocks of finished runs into suffixes, and begin new ones."""
+        if not slots.size:
             return
-        run = self._middle[slots][:, ::-1]
+        run = self._runs[slots][:, ::-1]
         sums, maxima = run[..., : self._sums], run[..., self._sums :]
         np.add.accumulate(sums, axis=1, out=sums)
         np.maximum.accumulate(maxima, axis=1, out=maxima)
-        self._middle[slots] = run[:, ::-1]
-        self._prefix[slots] = self._nothing
+        self._runs[slots] = run[:, ::-1]
+        self._recent[slots, OPEN] = self._recent[slots, TAIL]
         self._position[slots] = 0
 
-    def _merge(self, into: Partials, other: Partials) -> None:
-        into[..., : self._sums] += other[..., : self._sums]
-        maxima = into[..., self._sums :]
-        np.maximum(maxima, other[..., self._sums :], out=maxima)
+    def _merged(self, one: Partials, other: Partials) -> Partials:
+        merged = one + other
+        if self._sums < merged.shape[-1]:
+            maxima = merged[..., self._sums :]
+            np.maximum(one[..., self._sums :], other[..., self._sums :], out=maxima)
+        return merged
 
-    def _empty(self, capacity: int, *shape: int) -> Partials:
-        return np.broadcast_to(self._nothing, (capacity, *shape, len(self._nothing))).copy()
+    def _place(self, at: slice | Slots) -> tuple[slice | Slots, np.intp | Slots]:
+        position = self._position[at]
+        return at, position[0] if isinstance(at, slice) else position
+
+    def _arrays(self) -> list[NDArray[Any]]:
+        return [*self._kept, self._recent, self._runs, self._position]
+
+
+def _views(slots: Slots) -> slice | Slots:
+    """Return an index for these slots: views where one slot runs alone, copies for more."""
+    return slice(slots[0], slots[0] + 1) if len(slots) == 1 else slots

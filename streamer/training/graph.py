@@ -1,0 +1,458 @@
+"""From a trained network to the bundle's ONNX graph.
+
+What is constant is folded: the input's normalisation and every batch normalisation into the
+convolutions, word vectors and input weights of the LSTM into one table a word. The encoder pools
+into partial results that can be merged, so that the same graph runs a hop of a stream or a whole
+window. The decoder steps through the labels' prefix tree level by level, so that a word shared by
+labels is written once.
+
+A stream's hop is encoded after the samples that its first outputs still see. They are kept at the
+input; before a deeper stage they are either kept as well (as streaming speech models do) or encoded
+once more, whichever is less work: see `kept_stages`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from streamer.share.bundle import Streaming
+from streamer.share.labels import END, LabelSet
+from streamer.share.runtime import (
+    BEFORE,
+    PARTIALS,
+    POOLED,
+    PROBABILITIES,
+    SAMPLES,
+    SCORES,
+    kept,
+    next_kept,
+)
+from streamer.training.network import (
+    DEVIATION_EPSILON,
+    LARGEST_LOGIT,
+    Decoder,
+    Encoder,
+    Pooling,
+    ShareNetwork,
+    Stage,
+    StageShape,
+)
+
+OPSET = 18
+"""Runs on onnxruntime since 1.14; the graph needs nothing newer."""
+
+IR_VERSION = 8
+NO_END = int(np.iinfo(np.int64).max)
+"""A slice's end that is beyond any length."""
+
+MULTIPLY_ADDS_PER_COPY = 16
+"""What it costs to keep a number and set it before the new ones, in a convolution's work."""
+
+CHANNELS, TIME = 1, 2
+"""Axes of what is inside the encoder, [batch, channels, time, 1]."""
+
+
+def streaming_layout(network: ShareNetwork, hop: int) -> Streaming:
+    """Return the sizes of what a stream keeps between hops of so many samples."""
+    encoder = network.encoder
+    stages, pooling = encoder.shape.stages, encoder.pooling
+    channels = len(encoder.mean)
+    kept_inputs = kept_stages(channels, stages, hop).items()
+    return Streaming(
+        receptive_field=encoder.shape.receptive_field,
+        kept=tuple(
+            (stages[number - 1].width, reach, 1) if number else (reach, channels)
+            for number, reach in kept_inputs
+        ),
+        sums=sum(size for _, size in _sums(pooling)),
+        maxima=pooling.width * ("maximum" in pooling.names),
+    )
+
+
+def kept_stages(channels: int, stages: Sequence[StageShape], hop: int) -> dict[int, int]:
+    """Return the stages before which inputs are kept from hop to hop, and how many.
+
+    The first is one of them. Before another they are kept where it is more work to encode them once
+    more, from what is kept before, than to copy them and the hop's own into one array.
+    """
+    reaches, newest, work, inputs = {0: 0}, 0, 0, channels
+    for number, stage in enumerate(stages):
+        copying = (stage.reach + hop) * inputs * MULTIPLY_ADDS_PER_COPY
+        if stage.reach * work > copying:
+            newest, work = number, 0
+        reaches[newest] = reaches.get(newest, 0) + stage.reach
+        work += multiply_adds(stage, inputs)
+        inputs = stage.width
+    return {number: reach for number, reach in reaches.items() if reach}
+
+
+def multiply_adds(stage: StageShape, inputs: int) -> int:
+    """Return what one output of a stage takes."""
+    if stage.kind == "separable":
+        return inputs * (stage.kernel + stage.width)
+    return inputs * stage.kernel * stage.width
+
+
+def build_graph(
+    network: ShareNetwork, window: int, hop: int, temperature: float
+) -> onnx.ModelProto:
+    """Return the streaming graph; `streamer.share.runtime` tells its inputs and outputs."""
+    graph, layout = _Graph(), streaming_layout(network, hop)
+    hidden = _encode(graph, network.encoder, hop)
+    features = _pool(graph, network.encoder.pooling, hidden, window - layout.receptive_field + 1)
+    words = _decode(graph, network.decoder, network.label_set, features)
+    _score(graph, network.label_set, words, temperature)
+    real, double = TensorProto.FLOAT, TensorProto.DOUBLE
+    channels, labels = len(network.encoder.mean), len(network.label_set.labels)
+    numbered = list(enumerate(layout.kept))
+    proto = helper.make_graph(
+        graph.nodes,
+        "share",
+        [
+            helper.make_tensor_value_info(SAMPLES, real, ["batch", "time", channels]),
+            *(helper.make_tensor_value_info(kept(n), real, ["batch", *s]) for n, s in numbered),
+            helper.make_tensor_value_info(BEFORE, double, ["batch", layout.partial]),
+            helper.make_tensor_value_info(POOLED, real, [2, "time"]),
+        ],
+        [
+            helper.make_tensor_value_info(SCORES, real, ["batch", labels]),
+            helper.make_tensor_value_info(PROBABILITIES, real, ["batch", labels]),
+            helper.make_tensor_value_info(PARTIALS, double, ["batch", 2, layout.partial]),
+            *(
+                helper.make_tensor_value_info(next_kept(n), real, ["batch", *s])
+                for n, s in numbered
+            ),
+        ],
+        graph.constants,
+    )
+    model = helper.make_model(
+        proto,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="share-streamer",
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+class _Graph:
+    """Collects nodes and constants; every name is made here."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, array: NDArray[Any]) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def floats(self, array: NDArray[Any] | float) -> str:
+        return self.constant(np.asarray(array, dtype=np.float32))
+
+    def doubles(self, array: NDArray[Any] | float) -> str:
+        return self.constant(np.asarray(array, dtype=np.float64))
+
+    def integers(self, *values: int) -> str:
+        return self.constant(np.array(values, dtype=np.int64))
+
+    def node(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:  # noqa: ANN401
+        output = name or f"n{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+    def split(self, inputs: str, sizes: Sequence[int], axis: int) -> list[str]:
+        if len(sizes) == 1:
+            return [inputs]
+        outputs = [f"n{len(self.nodes)}_{part}" for part in range(len(sizes))]
+        sources = [inputs, self.integers(*sizes)]
+        self.nodes.append(helper.make_node("Split", sources, outputs, axis=axis))
+        return outputs
+
+    def join(self, parts: Sequence[str], axis: int) -> str:
+        return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=axis)
+
+    def slice(self, inputs: str, start: int, end: int, axis: int, name: str = "") -> str:
+        bounds = (self.integers(start), self.integers(end), self.integers(axis))
+        return self.node("Slice", inputs, *bounds, name=name)
+
+    def reshape(self, inputs: str, *shape: int) -> str:
+        return self.node("Reshape", inputs, self.integers(*shape))
+
+    def double(self, inputs: str) -> str:
+        return self.node("Cast", inputs, to=TensorProto.DOUBLE)
+
+    def single(self, inputs: str) -> str:
+        return self.node("Cast", inputs, to=TensorProto.FLOAT)
+
+
+def _encode(graph: _Graph, encoder: Encoder, hop: int) -> str:
+    """Return the new outputs, [batch, width, time, 1]."""
+    reaches = kept_stages(len(encoder.mean), encoder.shape.stages, hop)
+    caches = {number: cache for cache, number in enumerate(reaches)}
+    hidden = SAMPLES
+    for number, stage in enumerate(encoder.stages):
+        assert isinstance(stage, Stage)  # noqa: S101 - tells the type checker
+        if number in caches:
+            axis = TIME if number else 1
+            hidden = graph.node("Concat", kept(caches[number]), hidden, axis=axis)
+            name = next_kept(caches[number])
+            graph.slice(hidden, -reaches[number], NO_END, axis, name=name)
+        hidden = _later_stage(graph, stage, hidden) if number else _first(graph, encoder, hidden)
+    return hidden
+
+
+def _first(graph: _Graph, encoder: Encoder, samples: str) -> str:
+    """Convolve [batch, time, channels] as a picture, whose rows are samples, with one channel."""
+    stage = encoder.stages[0]
+    assert isinstance(stage, Stage)  # noqa: S101 - tells the type checker
+    factor, bias = _batch_norm(stage.norm)
+    if stage.shape.kind == "separable":
+        kernel = _array(stage.pointwise.weight) * _array(stage.depthwise.weight)[:, 0]
+    else:
+        kernel = _array(stage.dense.weight)
+    # (x - mean) / deviation before an unpadded convolution is another such convolution.
+    kernel = kernel * factor[:, None, None] / _array(encoder.deviation)[:, None]
+    bias = bias - (kernel * _array(encoder.mean)[:, None]).sum(axis=(1, 2))
+    picture = graph.node("Unsqueeze", samples, graph.integers(1))
+    weights = kernel.transpose(0, 2, 1)[:, None]
+    return graph.node("Relu", _convolve(graph, stage.shape, picture, weights, bias))
+
+
+def _later_stage(graph: _Graph, stage: Stage, inputs: str) -> str:
+    shape = stage.shape
+    factor, bias = _batch_norm(stage.norm)
+    scale = factor[:, None, None, None]
+    if shape.kind == "separable":
+        filters = _array(stage.depthwise.weight)[..., None]
+        mixed = _convolve(graph, shape, inputs, filters, group=len(filters))
+        weights = _array(stage.pointwise.weight)[..., None] * scale
+        change = graph.node("Conv", mixed, graph.floats(weights), graph.floats(bias))
+    else:
+        change = _convolve(
+            graph, shape, inputs, _array(stage.dense.weight)[..., None] * scale, bias
+        )
+    if shape.residual:
+        before = shape.reach // 2
+        change = graph.node("Add", change, _cropped(graph, inputs, before, shape.reach - before))
+    return graph.node("Relu", change)
+
+
+def _convolve(
+    graph: _Graph,
+    shape: StageShape,
+    inputs: str,
+    weights: NDArray[np.float64],
+    bias: NDArray[np.float64] | None = None,
+    group: int = 1,
+) -> str:
+    constants = [graph.floats(array) for array in (weights, bias) if array is not None]
+    return graph.node("Conv", inputs, *constants, dilations=[shape.dilation, 1], group=group)
+
+
+def _cropped(graph: _Graph, inputs: str, start: int, before_end: int) -> str:
+    if (start, before_end) == (0, 0):
+        return inputs
+    return graph.slice(inputs, start, -before_end or NO_END, TIME)
+
+
+def _batch_norm(norm: nn.BatchNorm1d) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the factor and the bias that a batch normalisation comes to once it is trained."""
+    assert norm.running_mean is not None  # noqa: S101 - tells the type checker
+    assert norm.running_var is not None  # noqa: S101
+    factor = _array(norm.weight) / np.sqrt(_array(norm.running_var) + norm.eps)
+    return factor, _array(norm.bias) - factor * _array(norm.running_mean)
+
+
+def _pool(graph: _Graph, pooling: Pooling, hidden: str, outputs: int) -> str:
+    """Write the new outputs' partial results; return the features of a window of `outputs`."""
+    by_time = graph.node("Transpose", hidden, perm=[0, TIME, CHANNELS, 3])
+    rows = graph.node("Squeeze", by_time, graph.integers(3))
+    parts, sizes, merges = [], [], []
+    if sums := _sums(pooling):
+        parts.append(_partial_sums(graph, pooling, rows))
+        sizes.append(sum(size for _, size in sums))
+        merges.append(("ReduceSum", "Add"))
+    if "maximum" in pooling.names:
+        parts.append(_partial_maxima(graph, rows))
+        sizes.append(pooling.width)
+        merges.append(("ReduceMax", "Max"))
+    graph.node("Concat", *parts, axis=2, name=PARTIALS)
+    before = graph.split(BEFORE, sizes, axis=1)
+    merged = [
+        graph.node(merge, graph.node(reduce, part, graph.integers(1), keepdims=0), earlier)
+        for (reduce, merge), part, earlier in zip(merges, parts, before, strict=True)
+    ]
+    return _features(graph, pooling, merged, outputs)
+
+
+def _sums(pooling: Pooling) -> list[tuple[str, int]]:
+    """Return the names and sizes of the sums that the statistics are made of, in their order."""
+    sums = []
+    if {"mean", "deviation"} & {*pooling.names}:
+        sums.append(("values", pooling.width))
+    if "deviation" in pooling.names:
+        sums.append(("squares", pooling.width))
+    if "attention" in pooling.names:
+        sums += [("attended", pooling.width), ("weights", 1)]
+    if "positives" in pooling.names:
+        sums.append(("positives", pooling.width))
+    return sums
+
+
+def _partial_sums(graph: _Graph, pooling: Pooling, rows: str) -> str:
+    """Return the sums over the new outputs' two parts, float64 [batch, 2, sums]."""
+    found: dict[str, str] = {}
+    if "deviation" in pooling.names:
+        # A variance from sums of squares loses digits; float64 has them to lose.
+        exact, pooled = graph.double(rows), graph.double(POOLED)
+        found["values"] = graph.node("MatMul", pooled, exact)
+        found["squares"] = graph.node("MatMul", pooled, graph.node("Mul", exact, exact))
+    elif "mean" in pooling.names:
+        found["values"] = _total(graph, rows)
+    if "attention" in pooling.names:
+        assert pooling.attention.bias is not None  # noqa: S101 - tells the type checker
+        weight = graph.floats(_array(pooling.attention.weight)[:, :, 0].T)
+        bias = graph.floats(_array(pooling.attention.bias))
+        logits = graph.node("Add", graph.node("MatMul", rows, weight), bias)
+        bounds = graph.floats(-LARGEST_LOGIT), graph.floats(LARGEST_LOGIT)
+        weights = graph.node("Exp", graph.node("Clip", logits, *bounds))
+        found["attended"] = _total(graph, graph.node("Mul", rows, weights))
+        found["weights"] = _total(graph, weights)
+    if "positives" in pooling.names:
+        slope, threshold = _array(pooling.slope), _array(pooling.threshold)
+        scaled = graph.node("Mul", rows, graph.floats(slope))
+        above = graph.node("Sub", scaled, graph.floats(slope * threshold))
+        found["positives"] = _total(graph, graph.node("Sigmoid", above))
+    return graph.join([found[name] for name, _ in _sums(pooling)], axis=2)
+
+
+def _total(graph: _Graph, rows: str) -> str:
+    return graph.double(graph.node("MatMul", POOLED, rows))
+
+
+def _partial_maxima(graph: _Graph, rows: str) -> str:
+    """Return the maxima over the new outputs' two parts, float64 [batch, 2, width].
+
+    Outputs are not negative, so that those of the other part may count as zeros.
+    """
+    parts = graph.node("Unsqueeze", POOLED, graph.integers(2))
+    masked = graph.node("Mul", graph.node("Unsqueeze", rows, graph.integers(1)), parts)
+    return graph.double(graph.node("ReduceMax", masked, graph.integers(2), keepdims=0))
+
+
+def _features(graph: _Graph, pooling: Pooling, merged: list[str], outputs: int) -> str:
+    """Return a window's statistics from its sums and maxima, float32 [batch, features]."""
+    features: dict[str, str] = {}
+    if "maximum" in pooling.names:
+        features["maximum"] = merged[-1]
+    if names := [name for name, _ in _sums(pooling)]:
+        split = graph.split(merged[0], [size for _, size in _sums(pooling)], axis=1)
+        sums = dict(zip(names, split, strict=True))
+        share = graph.doubles(1 / outputs)
+        if "values" in sums:
+            features["mean"] = graph.node("Mul", sums["values"], share)
+        if "squares" in sums:
+            square = graph.node("Mul", features["mean"], features["mean"])
+            variance = graph.node("Sub", graph.node("Mul", sums["squares"], share), square)
+            above_zero = graph.node("Max", variance, graph.doubles(0.0))
+            stable = graph.node("Add", above_zero, graph.doubles(DEVIATION_EPSILON))
+            features["deviation"] = graph.node("Sqrt", stable)
+        if "weights" in sums:
+            features["attention"] = graph.node("Div", sums["attended"], sums["weights"])
+        if "positives" in sums:
+            features["positives"] = graph.node("Mul", sums["positives"], share)
+    return graph.single(graph.join([features[name] for name in pooling.names], axis=1))
+
+
+def _decode(graph: _Graph, decoder: Decoder, label_set: LabelSet, features: str) -> str:
+    """Return the next word's log-probabilities at every node, [batch, nodes * words]."""
+    cell, size = decoder.cell, decoder.cell.hidden_size
+    order = _gate_order(size)
+    table = _array(decoder.embedding.weight) @ _array(cell.weight_ih).T
+    table = (table + _array(cell.bias_ih) + _array(cell.bias_hh))[:, order]
+    recurrent = graph.floats(_array(cell.weight_hh).T[:, order])
+    hidden, memory = _initial_state(graph, decoder, features)
+    levels, before = [], [-1]
+    for depth in range(label_set.nodes[-1].depth + 1):
+        level = [i for i, node in enumerate(label_set.nodes) if node.depth == depth]
+        origins = [before.index(label_set.nodes[i].parent) for i in level]
+        # Children differ in their word alone, so the product is taken once for each parent.
+        parents = sorted(set(origins))
+        families = [parents.index(origin) for origin in origins]
+        product = graph.node("MatMul", _chosen(graph, hidden, parents, len(before)), recurrent)
+        words = graph.floats(table[[label_set.nodes[i].token for i in level]])
+        gates = graph.node("Add", _repeated(graph, product, families), words)
+        memory = _repeated(graph, _chosen(graph, memory, parents, len(before)), families)
+        hidden, memory = _lstm_step(graph, gates, memory, size)
+        levels.append(hidden)
+        before = level
+    nodes = graph.reshape(graph.node("Concat", *levels, axis=1), -1, size)
+    weight, bias = _array(decoder.output.weight).T, _array(decoder.output.bias)
+    logits = graph.node("Gemm", nodes, graph.floats(weight), graph.floats(bias))
+    output = graph.node("LogSoftmax", logits, axis=1)
+    return graph.reshape(output, -1, len(label_set.nodes) * len(bias))
+
+
+def _initial_state(graph: _Graph, decoder: Decoder, features: str) -> list[str]:
+    """Return hidden state and memory before the first word, each [batch, 1, size]."""
+    layers = (decoder.initial_hidden, decoder.initial_cell)
+    weight = graph.floats(np.hstack([_array(layer.weight).T for layer in layers]))
+    bias = graph.floats(np.hstack([_array(layer.bias) for layer in layers]))
+    size = decoder.cell.hidden_size
+    state = graph.reshape(graph.node("Gemm", features, weight, bias), -1, 1, 2 * size)
+    return graph.split(state, [size, size], axis=2)
+
+
+def _chosen(graph: _Graph, nodes: str, which: list[int], count: int) -> str:
+    """Return some of `count` nodes of a level, [batch, nodes, channels]."""
+    if which == list(range(count)):
+        return nodes
+    return graph.node("Gather", nodes, graph.integers(*which), axis=1)
+
+
+def _repeated(graph: _Graph, parents: str, families: list[int]) -> str:
+    """Return each child's parent, [batch, children, channels]; one for all is left to broadcast."""
+    if len(set(families)) == 1:
+        return parents
+    return _chosen(graph, parents, families, len(set(families)))
+
+
+def _gate_order(hidden: int) -> NDArray[np.int64]:
+    """Return torch's gates (input, forget, cell, output) with the one that takes tanh last."""
+    gates = np.arange(4 * hidden).reshape(4, hidden)
+    return gates[[0, 1, 3, 2]].ravel()
+
+
+def _lstm_step(graph: _Graph, gates: str, memory: str, size: int) -> tuple[str, str]:
+    sigmoids, candidate = graph.split(gates, [3 * size, size], axis=2)
+    admit, forget, emit = graph.split(graph.node("Sigmoid", sigmoids), [size] * 3, axis=2)
+    remembered = graph.node("Mul", forget, memory)
+    admitted = graph.node("Mul", admit, graph.node("Tanh", candidate))
+    memory = graph.node("Add", remembered, admitted)
+    return graph.node("Mul", emit, graph.node("Tanh", memory)), memory
+
+
+def _score(graph: _Graph, label_set: LabelSet, words: str, temperature: float) -> None:
+    """Sum the log-probabilities of each label's words and `end`; share them among the labels."""
+    vocabulary = len(label_set.vocabulary)
+    (end,) = label_set.tokens([END])
+    steps = []
+    for path in label_set.paths:
+        following = [*(label_set.nodes[node].token for node in path[1:]), end]
+        steps.append([n * vocabulary + t for n, t in zip(path, following, strict=True)])
+    used = sorted({step for path in steps for step in path})
+    membership = np.array([[step in path for path in steps] for step in used])
+    chosen = graph.node("Gather", words, graph.integers(*used), axis=1)
+    scores = graph.node("MatMul", chosen, graph.floats(membership), name=SCORES)
+    cooled = graph.node("Mul", scores, graph.floats(1 / temperature))
+    graph.node("Softmax", cooled, axis=1, name=PROBABILITIES)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float64]:
+    return tensor.detach().numpy().astype(np.float64)
