@@ -78,6 +78,7 @@ Parse = Callable[[bytes], int]
 
 DECODERS: dict[str, Callable[[], Decoder]] = {
     "polar": lambda: PolarDecoder([Measurement(ACC, 52), Measurement(GYRO, 52)]),
+    "polar H10": lambda: PolarDecoder([Measurement(ACC, 50)]),
     "movesense": lambda: MovesenseDecoder(["IMU6"], 52),
     "movesense Acc+Gyro": lambda: MovesenseDecoder(["Acc", "Gyro"], 52),
     "movella_dot": lambda: MovellaDotDecoder(60),
