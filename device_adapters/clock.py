@@ -1,5 +1,6 @@
-"""Device time or counter to host time."""
+"""Device time, counter or plain counting to host time."""
 
+import math
 from collections import deque
 
 import numpy as np
@@ -13,6 +14,34 @@ SLEW = 0.01
 
 RESTART_SECONDS = 5.0
 """A jump of the device's clock beyond this, or any step back, is a restart of the device."""
+
+LONGEST_SILENCE_SECONDS = 32.0
+"""A BLE link that lives is heard within its supervision timeout, of 32 s at most: after more, it is
+not the link that was silent but a clock that was set."""
+
+BLOCK_SECONDS = 0.5
+"""Of each such stretch the packet of the least latency counts, when a rate is learned."""
+
+LEARNING_BLOCKS = 240
+"""A rate is learned from two minutes: long enough for 0.01 %, short enough for temperature."""
+
+LEARNED_BLOCKS = 40
+"""Before 20 s the nominal rate is nearer than what could be learned."""
+
+RATE_TOLERANCE = 0.05
+"""How far a rate may be off the nominal one."""
+
+ENVELOPE_BLOCKS = round(ENVELOPE_SECONDS / BLOCK_SECONDS)
+LASTING_BLOCKS = 4
+"""Latency that stays up for 2 s is no fade: samples were lost."""
+
+LASTING_PERIODS = 1.5
+"""By how many sample periods latency must rise; less is jitter."""
+
+
+def is_restart(elapsed: float) -> bool:
+    """Tell whether a device's clock that moved on by so many seconds began anew."""
+    return not 0 <= elapsed <= RESTART_SECONDS
 
 
 class CounterUnwrapper:
@@ -45,33 +74,180 @@ class DeviceClock:
 
     def __init__(self) -> None:
         self._offsets: deque[tuple[float, float]] = deque()
-        self._offset = 0.0
-        self._newest = float("-inf")
+        self.restart()
 
     def place(self, device_times: NDArray[np.float64], arrival: float) -> NDArray[np.float64]:
-        """Return the host times of a packet's samples.
+        """Return the host times of a packet's samples; a leap of the device's time starts anew.
 
         Args:
             device_times: increasing device times of the samples, seconds, float64 [n], n > 0.
             arrival: when the host received the packet, seconds since the epoch.
         """
         latest = float(device_times[-1])
-        elapsed = latest - self._newest
-        if not 0 <= elapsed <= RESTART_SECONDS:
-            self._offsets.clear()
-            self._offset = arrival - latest
-            elapsed = 0.0
-        step = SLEW * elapsed
-        smallest = self._smallest_offset(latest, arrival - latest)
-        self._offset += min(max(smallest - self._offset, -step), step)
-        self._newest = latest
-        return device_times + self._offset
+        if is_restart(latest - self._placed):
+            self.restart()
+        self.observe(latest, arrival)
+        return self.to_host(device_times)
 
-    def _smallest_offset(self, latest: float, offset: float) -> float:
-        """Return the sliding minimum; the deque holds only offsets that may yet become it."""
-        while self._offsets and self._offsets[0][0] < latest - ENVELOPE_SECONDS:
+    def restart(self) -> None:
+        """Forget everything: the device's time begins anew."""
+        self._offsets.clear()
+        self._offset = 0.0
+        self._placed = -math.inf
+
+    def observe(self, device_time: float, arrival: float) -> None:
+        """Take in when the host received a sample, without placing any.
+
+        The deque holds only offsets that may yet become the smallest: the later, the larger.
+        """
+        offset = arrival - device_time
+        while self._offsets and self._offsets[0][0] < device_time - ENVELOPE_SECONDS:
             self._offsets.popleft()
         while self._offsets and self._offsets[-1][1] >= offset:
             self._offsets.pop()
-        self._offsets.append((latest, offset))
-        return self._offsets[0][1]
+        if not self._offsets or self._offsets[-1][0] < device_time:
+            self._offsets.append((device_time, offset))
+
+    def to_host(self, device_times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the host times of samples, which were observed or are older than some that were.
+
+        Args:
+            device_times: device times later than those placed before, seconds, float64 [n], n > 0.
+        """
+        latest = float(device_times[-1])
+        correction = self._offsets[0][1] - self._offset
+        # A correction of seconds is a step of the host's own clock; slewing would take minutes.
+        if self._placed > -math.inf and abs(correction) <= RESTART_SECONDS:
+            limit = SLEW * max(0.0, latest - self._placed)
+            correction = min(max(correction, -limit), limit)
+        self._offset += correction
+        self._placed = latest
+        return device_times + self._offset
+
+
+class CountingClock:
+    """Places samples that carry no time by their number, at the rate that their arrivals show.
+
+    The rate is learned, because a sensor's own oscillator is off by up to some percent; for the
+    rest, the smallest latency counts, as in `DeviceClock`. Where the device does not number its
+    samples they are counted as they come, and a loss shows as latency that rises and stays: a fade
+    of the radio delays samples, but they follow within a second.
+
+    Args:
+        rate_hz: the nominal rate.
+        numbered: whether the device numbers its samples, so that every loss is known.
+    """
+
+    def __init__(self, rate_hz: float, *, numbered: bool) -> None:
+        self._nominal = 1.0 / rate_hz
+        self._numbered = numbered
+        self._period = self._nominal
+        self._learned = False
+        self._packet: int | None = None
+        self._newest = -1
+        self._arrival = -math.inf
+        self._blocks: deque[tuple[int, float, int]] = deque(maxlen=LEARNING_BLOCKS)
+        self._found = 0
+        self._block: tuple[int, float] | None = None
+        self._block_end = -math.inf
+        self._least_latency = math.inf
+        self._placed: float | None = None
+
+    def place(self, count: int, lost: int, arrival: float) -> tuple[NDArray[np.float64], int]:
+        """Return the host times of a packet's samples, float64 [count], and how many were lost.
+
+        Args:
+            count: samples in the packet, more than 0.
+            lost: samples known to be lost before it.
+            arrival: when the host received the packet, seconds since the epoch.
+        """
+        if abs(arrival - self._arrival) > LONGEST_SILENCE_SECONDS:
+            self._restart()
+        self._arrival = arrival
+        self._packet = count if self._packet in {None, count} else 1
+        if arrival >= self._block_end:
+            lost += self._close_block(arrival)
+        self._newest += lost + count
+        latency = arrival - self._newest * self._period
+        if self._block is None or latency < self._block[1] - self._block[0] * self._period:
+            self._block = (self._newest, arrival)
+        self._least_latency = min(self._least_latency, latency)
+        steps = np.arange(1 - count, 1, dtype=np.float64)
+        return self._place_newest(lost + count) + steps * self._period, lost
+
+    def _restart(self) -> None:
+        """Forget what latencies were: nothing came for too long, or the host's clock was set."""
+        self._blocks.clear()
+        self._block = None
+        self._block_end = -math.inf
+        self._least_latency = math.inf
+        self._placed = None
+
+    def _place_newest(self, advance: int) -> float:
+        """Return the newest sample's host time; it nears the envelope's without a leap."""
+        target = self._newest * self._period + self._least_latency
+        if self._placed is None:
+            self._placed = target
+            return target
+        expected = self._placed + advance * self._period
+        limit = self._period * min(RATE_TOLERANCE * advance, 0.5)
+        self._placed = expected + min(max(target - expected, -limit), limit)
+        return self._placed
+
+    def _close_block(self, arrival: float) -> int:
+        """Learn from the block that is over; return how many samples it shows to be lost."""
+        self._block_end = arrival + BLOCK_SECONDS
+        if self._block is None:
+            return 0
+        self._blocks.append((*self._block, self._found))
+        self._block = None
+        numbers, arrivals, found = np.array(self._blocks).T
+        self._learn_period(numbers, arrivals, found)
+        latencies = arrivals - numbers * self._period
+        missing = 0 if self._numbered else self._missing(latencies)
+        if missing:
+            self._found += missing
+            recent = [self._blocks.pop() for _ in range(LASTING_BLOCKS)]
+            self._blocks.extend(
+                (number + missing, at, self._found) for number, at, _ in reversed(recent)
+            )
+        self._least_latency = float(latencies[-ENVELOPE_BLOCKS:].min())
+        return missing
+
+    def _learn_period(
+        self,
+        numbers: NDArray[np.float64],
+        arrivals: NDArray[np.float64],
+        found: NDArray[np.float64],
+    ) -> None:
+        """Take the median slope over up to half the known past.
+
+        No slope is taken across a loss that was found: what was wrongly taken for one would
+        confirm itself.
+        """
+        lag = len(numbers) // 2
+        while lag >= LEARNED_BLOCKS // 2:
+            whole = found[lag:] == found[:-lag]
+            if whole.sum() >= LEARNED_BLOCKS // 4:
+                elapsed = (arrivals[lag:] - arrivals[:-lag])[whole]
+                period = float(np.median(elapsed / (numbers[lag:] - numbers[:-lag])[whole]))
+                tolerance = RATE_TOLERANCE * self._nominal
+                self._period = self._nominal + min(
+                    max(period - self._nominal, -tolerance), tolerance
+                )
+                self._learned = True
+                return
+            lag //= 2
+
+    def _missing(self, latencies: NDArray[np.float64]) -> int:
+        """Return the samples that a lasting rise of the least latency stands for."""
+        if len(latencies) < 2 * LASTING_BLOCKS:
+            return 0
+        recent = float(latencies[-LASTING_BLOCKS:].min())
+        before = float(latencies[-2 * LASTING_BLOCKS : -LASTING_BLOCKS].min())
+        # All packets of a device are of one size, mostly: what is lost is a multiple of it.
+        unit = (self._packet or 1) * self._period
+        unsure = 0.0 if self._learned else RATE_TOLERANCE * 2 * LASTING_BLOCKS * BLOCK_SECONDS
+        if recent - before <= max(LASTING_PERIODS * self._period, unit / 2, unsure):
+            return 0
+        return (self._packet or 1) * round((recent - before) / unit)

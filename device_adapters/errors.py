@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+MAX_SHOWN_BYTES = 32
+"""Enough of a payload to know it by; a log line stays a line."""
+
 
 class DeviceAdapterError(Exception):
     """Root of the tree."""
@@ -44,6 +47,52 @@ class UnknownAdapterError(DeviceAdapterError):
         self.name = name
         self.known = tuple(sorted(known))
         super().__init__(f"no adapter {name!r}; installed are {', '.join(self.known)}")
+
+
+class UnknownFormatError(DeviceAdapterError):
+    """No installed format has this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = tuple(sorted(known))
+        super().__init__(f"no format {name!r}; installed are {', '.join(self.known)}")
+
+
+class MalformedPayloadError(DeviceAdapterError, ValueError):
+    """Bytes from a device that are not of its format.
+
+    Attributes:
+        format: the format's name.
+        reason: what is wrong, with the value that is.
+        payload: the bytes, cut to `MAX_SHOWN_BYTES` in the message alone.
+    """
+
+    def __init__(self, format_name: str, reason: str, payload: bytes) -> None:
+        self.format = format_name
+        self.reason = reason
+        self.payload = payload
+        shown = payload[:MAX_SHOWN_BYTES].hex(" ")
+        more = "..." if len(payload) > MAX_SHOWN_BYTES else ""
+        super().__init__(f"{format_name} payload {reason}: {shown}{more} ({len(payload)} bytes)")
+
+
+class FormatDescriptionError(DeviceAdapterError, ValueError):
+    """A file that does not describe a wearable's format."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"description {path}: {reason}")
+
+
+class RefusedCommandError(DeviceAdapterError):
+    """A device that does not do what it was told."""
+
+    def __init__(self, format_name: str, command: str, reason: str) -> None:
+        self.format = format_name
+        self.command = command
+        self.reason = reason
+        super().__init__(f"{format_name} wearable refuses to {command}: {reason}")
 
 
 class SessionError(DeviceAdapterError):

@@ -18,8 +18,9 @@ SI_UNITS = (ACCELERATION, ANGULAR_VELOCITY)
 MAX_NAME_LENGTH = 64
 """Names become one level of an MQTT topic; longer ones are nobody's intent."""
 
-ClockSource = Literal["device", "counter", "recording"]
-"""What placed the samples in time: the device's own stamps, its sample counter, or a recording."""
+ClockSource = Literal["device", "counter", "count", "recording"]
+"""What placed the samples in time: the device's own stamps, its sample counter, the gateway's count
+of samples from a device that tells neither, or a recording."""
 
 
 def check_name(name: str) -> str:

@@ -1,11 +1,10 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_adapters.clock import CounterUnwrapper, DeviceClock
-
-RATE_HZ = 52.0
-PACKET = 12
+from device_adapters.clock import CounterUnwrapper, CountingClock, DeviceClock
+from sample_clock import RATE_HZ, Link, place
 
 
 @given(st.integers(1, 40), st.lists(st.integers(0, 30_000), max_size=50))
@@ -15,51 +14,135 @@ def test_a_wrapping_counter_is_unwrapped(start: int, steps: list[int]) -> None:
     assert [unwrapper.unwrap(int(value) % 65536) for value in true] == true.tolist()
 
 
+@pytest.mark.parametrize("bits", [16, 32])
+def test_counters_and_stamps_go_on_over_their_wrap(bits: int) -> None:
+    true = 2**bits - 1000 + 300 * np.arange(10)
+    unwrapper = CounterUnwrapper(bits)
+    assert [unwrapper.unwrap(int(value) % 2**bits) for value in true] == true.tolist()
+
+
 def test_a_counter_that_steps_back_a_little_stays_near() -> None:
     unwrapper = CounterUnwrapper(8)
     assert [unwrapper.unwrap(reading) for reading in (250, 3, 255, 4)] == [250, 259, 255, 260]
 
 
-def jittery_packets(seconds: float, drift: float) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """Return true times, device times and arrival of packets over a bursty radio link.
-
-    Packets wait for a connection event every 45 ms, 8 % are sent again at the next one, and now
-    and then a fade holds everything back for up to 0.8 s.
-    """
-    rng = np.random.default_rng(7)
-    packets, busy_until = [], 0.0
-    for first in range(0, int(seconds * RATE_HZ), PACKET):
-        true = np.arange(first, first + PACKET) / RATE_HZ
-        fade = rng.uniform(0.2, 0.8) if rng.random() < 0.02 else 0.0
-        ready = max(true[-1] + 0.002 + fade, busy_until)
-        arrival = np.ceil(ready / 0.045) * 0.045
-        while rng.random() < 0.08:
-            arrival += 0.045
-        busy_until = arrival
-        packets.append((true, true * (1 + drift), arrival))
-    return packets
+@pytest.mark.parametrize("seed", range(5))
+def test_jitter_of_a_radio_link_does_not_reach_stamped_samples(seed: int) -> None:
+    outcome = place(Link(seed=seed), "device")
+    assert abs(outcome.mean_ms) < 6
+    assert outcome.sd_ms < 1
+    assert outcome.counted == 0
 
 
-def test_jitter_of_a_radio_link_does_not_reach_the_samples() -> None:
-    clock = DeviceClock()
-    errors = [
-        clock.place(device, arrival)[-1] - true[-1]
-        for true, device, arrival in jittery_packets(240, drift=40e-6)
-        if true is not None
-    ]
-    settled = np.array(errors[int(60 * RATE_HZ / PACKET) :])
-    assert abs(settled.mean()) < 0.006
-    assert settled.std() < 0.001
+@pytest.mark.parametrize("seed", range(5))
+def test_stamps_tell_exactly_what_was_lost(seed: int) -> None:
+    outcome = place(Link(loss=0.02, seed=seed), "device")
+    assert outcome.lost > 0
+    assert outcome.counted == outcome.lost
+    assert abs(outcome.mean_ms) < 6
+    assert outcome.sd_ms < 1
+
+
+@pytest.mark.parametrize("true_rate", [0.99, 1.0, 1.01])
+def test_a_rate_that_is_not_nominal_is_learned(true_rate: float) -> None:
+    outcome = place(Link(true_rate=true_rate, loss=0.02), "counter")
+    assert abs(outcome.mean_ms) < 6
+    assert outcome.sd_ms < 5
+    assert outcome.counted == outcome.lost
+
+
+@pytest.mark.parametrize("true_rate", [0.99, 1.0, 1.01])
+@pytest.mark.parametrize("samples", [1, 12])
+def test_without_a_loss_none_is_found(samples: int, true_rate: float) -> None:
+    link = Link(packets=12_000 // samples, samples=samples, true_rate=true_rate)
+    assert place(link, "count").counted == 0
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_a_lasting_rise_of_latency_tells_what_was_lost(seed: int) -> None:
+    outcome = place(Link(loss=0.02, seed=seed), "count")
+    assert outcome.lost > 500
+    assert outcome.counted == outcome.lost
+
+
+@pytest.mark.parametrize("true_rate", [0.99, 1.01])
+@pytest.mark.parametrize("seed", [2, 3])
+def test_while_a_rate_is_learned_a_packet_may_be_missed(seed: int, true_rate: float) -> None:
+    outcome = place(Link(loss=0.02, seed=seed, true_rate=true_rate), "count")
+    assert outcome.lost - 12 <= outcome.counted <= outcome.lost
+
+
+def test_a_burst_lost_by_a_device_that_sends_single_samples_is_found() -> None:
+    clock, found, host = CountingClock(50, numbered=False), 0, 0.0
+    for number in range(6000):
+        if 3000 <= number < 3025:
+            continue
+        times, lost = clock.place(1, 0, arrival=number / 50 + 0.004 * (number % 7))
+        found += lost
+        host = float(times[-1])
+    assert found == 25
+    assert host == pytest.approx(5999 / 50, abs=0.01)
 
 
 def test_times_never_run_backwards_while_the_device_runs() -> None:
-    clock = DeviceClock()
-    packets = jittery_packets(120, drift=-40e-6)
-    times = np.concatenate([clock.place(device, arrival) for _, device, arrival in packets])
-    assert (np.diff(times) > 0).all()
+    clock, times = DeviceClock(), []
+    for packet in Link(packets=600).run():
+        stamps = packet.stamp + np.arange(-11, 1) / RATE_HZ
+        times.append(clock.place(stamps, packet.arrival))
+    assert (np.diff(np.concatenate(times)) > 0).all()
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_counted_times_never_run_backwards(numbered: bool) -> None:
+    clock, times = CountingClock(RATE_HZ, numbered=numbered), []
+    for packet in Link(packets=2000, loss=0.02, true_rate=0.98).run():
+        placed, _ = clock.place(12, packet.lost if numbered else 0, packet.arrival)
+        times.append(placed)
+    assert (np.diff(np.concatenate(times)) > 0).all()
 
 
 def test_a_restarted_device_is_placed_anew() -> None:
     clock = DeviceClock()
     clock.place(np.array([1000.0, 1000.1]), arrival=50.0)
     assert clock.place(np.array([0.0, 0.1]), arrival=60.0).tolist() == [59.9, 60.0]
+
+
+def test_a_leap_of_the_devices_time_is_a_restart() -> None:
+    clock = DeviceClock()
+    clock.place(np.array([1000.0]), arrival=50.0)
+    assert clock.place(np.array([1006.0]), arrival=51.0).tolist() == [51.0]
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_step_of_the_hosts_clock_is_followed(step: float) -> None:
+    clock = DeviceClock()
+    for second in range(100):
+        arrival = second + 1e6 + (step if second >= 50 else 0)
+        placed = clock.place(np.array([float(second)]), arrival)
+    assert placed[-1] == pytest.approx(99 + 1e6 + step)
+
+
+def test_a_clock_that_stands_still_does_not_fill_memory() -> None:
+    clock = DeviceClock()
+    for packet in range(1000):
+        clock.place(np.array([5.0]), arrival=100.0 + packet)
+    assert len(clock._offsets) == 1
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_step_of_the_hosts_clock_loses_no_counted_samples(step: float) -> None:
+    clock, found = CountingClock(50, numbered=False), 0
+    for number in range(3000):
+        arrival = 1e6 + number / 50 + (step if number >= 1500 else 0)
+        times, lost = clock.place(1, 0, arrival)
+        found += lost
+    assert found == 0
+    assert times[-1] == pytest.approx(1e6 + 2999 / 50 + step)
+
+
+@pytest.mark.parametrize("true_rate", [0.96, 1.04])
+def test_an_oscillator_far_off_is_still_followed(true_rate: float) -> None:
+    outcome = place(Link(true_rate=true_rate), "count")
+    assert outcome.counted == 0
+    assert abs(outcome.mean_ms) < 15
+    assert outcome.sd_ms < 10

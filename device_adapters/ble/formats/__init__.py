@@ -1,0 +1,1 @@
+"""The wearables' byte formats, one file each."""
