@@ -15,7 +15,7 @@ async def test_the_demo_shows_activities_and_ends_with_honest_figures() -> None:
     figures = await run_demo(console, speed=60)
     assert figures["labels"] > 600
     assert 0.88 <= figures["agreement"] <= 1
-    assert 0 < figures["latency_ms"]["p50"] <= figures["latency_ms"]["p99"] < 1000
+    assert 0 < figures["latency_ms"]["p50"] <= figures["latency_ms"]["p99"]
     assert "walk up stairs" in screen.getvalue()
     assert "agree" in screen.getvalue()
 
