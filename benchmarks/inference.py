@@ -1,8 +1,9 @@
 """Time for a label: SHARE as it was released, as exported, compiled, hop by hop; and its peers.
 
 One process, one thread, the same network with the same (random) weights in every variant. Every
-variant is run in short turns, one after the other, again and again; the fastest twentieth of its
-turns ends where its figure lies, so that what else the machine does counts little, and alike.
+variant is run in short turns, one after the other, again and again. A turn's time is what the
+processor spent on this process, whatever else the machine did; the twentieth part of a variant's
+turns is quicker than its figure.
 
     released      every output of the encoder repeated for every label before the mean is taken,
                   word by word, the words' scores summed in loops in Python (torch)
@@ -212,18 +213,18 @@ def quick_times(runs: dict[tuple[str, int], Callable[[], object]]) -> dict[tuple
     repeats = {}
     for key, run in runs.items():
         run()
-        began = time.perf_counter()
+        began = time.process_time()
         run()
-        repeats[key] = max(1, int(TURN_SECONDS / (time.perf_counter() - began)))
+        repeats[key] = max(1, int(TURN_SECONDS / (time.process_time() - began)))
     turns: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
     for _ in range(ROUNDS):
         for key, run in runs.items():
             if repeats[key] > 1:
                 run()  # what is in the caches is another variant's
-            began = time.perf_counter()
+            began = time.process_time()
             for _ in range(repeats[key]):
                 run()
-            turns[key].append((time.perf_counter() - began) / repeats[key] * 1e6)
+            turns[key].append((time.process_time() - began) / repeats[key] * 1e6)
     return {key: float(np.quantile(times, QUANTILE)) for key, times in turns.items()}
 
 
