@@ -1,8 +1,9 @@
 """Time for a label: SHARE as it was released, as exported, compiled, hop by hop; and its peers.
 
 One process, one thread, the same network with the same (random) weights in every variant. Every
-variant is run in short turns, one after the other, again and again; the fastest twentieth of its
-turns ends where its figure lies, so that what else the machine does counts little, and alike.
+variant is run in short turns, one after the other, again and again. A turn's time is what the
+processor spent on this process, whatever else the machine did; a variant's figure is that of its
+quickest turn.
 
     released      every output of the encoder repeated for every label before the mean is taken,
                   word by word, the words' scores summed in loops in Python (torch)
@@ -56,7 +57,6 @@ from streamer.training.network import EncoderShape, ShareNetwork
 HOP = 16
 ROUNDS = 40
 TURN_SECONDS = 0.02
-QUANTILE = 0.05
 WORD_VECTOR = 1024
 """The length of the paper's word vectors."""
 
@@ -168,7 +168,7 @@ def measure(
             if encoder == "paper":
                 runs[("minirocket", 1)] = minirocket(windows, len(shape.labels))
         chosen = {key: run for key, run in runs.items() if variants is None or key in variants}
-        times = quick_times(chosen)
+        times = quickest_times(chosen)
     return [
         Figure(encoder, shape.name, variant, batch, shape.window, len(shape.labels), us / batch)
         for (variant, batch), us in times.items()
@@ -207,24 +207,24 @@ def measure_scaling() -> Iterator[Figure]:
         yield from measure("paper", Shape("labels", 9, 128, tuple(names[:count])), variants)
 
 
-def quick_times(runs: dict[tuple[str, int], Callable[[], object]]) -> dict[tuple[str, int], float]:
-    """Return microseconds for each run, of the quicker turns; see the module's text."""
+def quickest_times(runs: dict[tuple[str, int], Callable[[], object]]) -> dict[tuple[str, int], float]:
+    """Return microseconds for each run, of its quickest turn; see the module's text."""
     repeats = {}
     for key, run in runs.items():
         run()
-        began = time.perf_counter()
+        began = time.process_time()
         run()
-        repeats[key] = max(1, int(TURN_SECONDS / (time.perf_counter() - began)))
+        repeats[key] = max(1, int(TURN_SECONDS / (time.process_time() - began)))
     turns: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
     for _ in range(ROUNDS):
         for key, run in runs.items():
             if repeats[key] > 1:
                 run()  # what is in the caches is another variant's
-            began = time.perf_counter()
+            began = time.process_time()
             for _ in range(repeats[key]):
                 run()
-            turns[key].append((time.perf_counter() - began) / repeats[key] * 1e6)
-    return {key: float(np.quantile(times, QUANTILE)) for key, times in turns.items()}
+            turns[key].append((time.process_time() - began) / repeats[key] * 1e6)
+    return {key: min(times) for key, times in turns.items()}
 
 
 @torch.no_grad()

@@ -154,6 +154,7 @@ def altered(bundle: Path, target: Path, **changes: object) -> Path:
     ("changes", "told"),
     [
         ({"format_version": 1}, "format version 1"),
+        ({"format_version": 1, "streaming": {"state": 300}}, "format version 1"),
         ({"labels": [["walk"]]}, "vocabulary"),
         ({"labels": [[""]] * 12}, "lower-case"),
         ({"window": 35}, "receptive field"),

@@ -21,6 +21,10 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class _Version(BaseModel):
+    format_version: int
+
+
 class Calibration(_Part):
     """What turns scores into honest probabilities.
 
@@ -181,16 +185,18 @@ def parse_manifest(path: Path, metadata: dict[str, str]) -> Manifest:
     if MANIFEST_KEY not in metadata:
         raise BundleError(path, "is an ONNX file without a manifest; `streamer compile` makes one")
     try:
+        version = _Version.model_validate_json(metadata[MANIFEST_KEY]).format_version
+        if version != FORMAT_VERSION:
+            raise BundleError(
+                path,
+                f"has format version {version}; this version reads {FORMAT_VERSION}: "
+                "compile its training run again",
+            )
         manifest = Manifest.model_validate_json(metadata[MANIFEST_KEY])
     except ValidationError as error:
         raise BundleError(path, f"has a manifest that can't be used: {_first(error)}") from error
     except LabelSetError as error:
         raise BundleError(path, f"has labels that can't be used: {error}") from error
-    if manifest.format_version != FORMAT_VERSION:
-        raise BundleError(
-            path,
-            f"has format version {manifest.format_version}; this version reads {FORMAT_VERSION}",
-        )
     return manifest
 
 

@@ -12,6 +12,7 @@ and Werman 1993): with the blocks cut into runs of as many as are needed, it is 
 before merged with a prefix of this one.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from streamer.share.runtime import BoundGraph, Scores, ShareModel, pooling_masks
 
 Partials = NDArray[np.float64]
 Slots = NDArray[np.intp]
+BOUND_GRAPHS = 16
+"""Batch sizes for which the graph stays bound."""
+
 OPEN, TAIL = 0, 1
 """Of each stream's recent outputs: the present run's blocks with the tail, and the tail alone."""
 
@@ -41,7 +45,7 @@ class StreamStates:
         tail += 1
         self._hop = hop
         self._pooled = pooling_masks(hop, hop - tail if blocks else 0, tail)
-        self._graph = self._bound(1)
+        self._bound = lru_cache(maxsize=BOUND_GRAPHS)(self._bind)
         self._sums = layout.sums
         self._run_length = max(blocks - 1, 0)
         self._has_blocks = blocks > 0
@@ -81,9 +85,7 @@ class StreamStates:
             slots: [batch].
             samples: [batch, hop, channels].
         """
-        if len(slots) != len(self._graph.samples):
-            self._graph = self._bound(len(slots))
-        graph, at = self._graph, _views(slots)
+        graph, at = self._bound(len(slots)), _views(slots)
         graph.samples[:] = samples
         graph.before[:] = self._before(at)
         for kept, own in zip(self._kept, graph.kept, strict=True):
@@ -92,10 +94,10 @@ class StreamStates:
         for kept, new in zip(self._kept, graph.next_kept, strict=True):
             kept[at] = new
         if self._has_blocks:
-            self._remember(slots, at, *graph.partials.swapaxes(0, 1))
+            self._remember(slots, at, graph.partials[:, 0], graph.partials[:, 1])
         return scores
 
-    def _bound(self, batch: int) -> BoundGraph:
+    def _bind(self, batch: int) -> BoundGraph:
         graph = self._model.bind(batch, self._hop)
         graph.pooled[:] = self._pooled
         return graph
