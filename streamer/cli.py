@@ -40,8 +40,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-import_app = typer.Typer(help="Make sessions of public data sets.", no_args_is_help=True)
-app.add_typer(import_app, name="import")
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The gateway's configuration (TOML).")
@@ -51,6 +49,10 @@ BundleOption = Annotated[
 ]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", help="Also write the figures to this file.")
+]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(help="Names to use instead (TOML with a table [labels])."),
 ]
 T = TypeVar("T")
 
@@ -123,19 +125,38 @@ def replay(
         raise next(iter(refused.values()))
 
 
-@import_app.command()
-def hapt(
-    folder: Annotated[Path, typer.Argument(help="The data set's folder, with RawData in it.")],
-    out: Annotated[Path, typer.Option(help="Folder for the sessions.")] = Path("sessions/hapt"),
+@app.command()
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="Tell all of this one.")] = None,
 ) -> None:
-    """Make sessions of HAPT's recordings."""
-    from streamer.datasets.hapt import read_recordings, write_session  # noqa: PLC0415
+    """List the public data sets that can be imported."""
+    from streamer.datasets import DATASETS, find_dataset  # noqa: PLC0415
+    from streamer.datasets.listing import describe_dataset, list_datasets  # noqa: PLC0415
 
-    out.mkdir(parents=True, exist_ok=True)
-    for recording in read_recordings(folder):
-        path = out / f"{recording.session_name}.mcap"
-        write_session(recording, path)
-        typer.echo(f"{path}: {len(recording.values)} samples, {len(recording.spans)} annotations")
+    shown = describe_dataset(find_dataset(name)) if name else list_datasets(DATASETS.values())
+    Console().print(shown, highlight=False)
+
+
+@app.command(name="import")
+def import_dataset(
+    name: Annotated[str, typer.Argument(help="The data set; `streamer datasets` lists them.")],
+    data: Annotated[
+        Path, typer.Option(help="Its folder as published, or a compact file of it (.npz).")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for what is made of it.")],
+    labels: LabelsOption = None,
+) -> None:
+    """Make sessions of a public data set; a file of windows where it was published as windows."""
+    from streamer.datasets import find_dataset  # noqa: PLC0415
+    from streamer.datasets.importing import import_data  # noqa: PLC0415
+    from streamer.datasets.names import read_names  # noqa: PLC0415
+
+    dataset = find_dataset(name)
+    names = read_names(labels, dataset.labels) if labels else {}
+    survey = import_data(dataset, data, out, names)
+    typer.echo(f"{out}: {survey}")
+    for line in survey.missing(dataset):
+        typer.echo(f"not the whole data set: {line}", err=True)
 
 
 @app.command()

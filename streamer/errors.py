@@ -1,5 +1,6 @@
 """Every error that `streamer` raises; the root is `StreamerError`."""
 
+import difflib
 from pathlib import Path
 
 
@@ -56,6 +57,17 @@ class DatasetError(StreamerError):
         self.path = path
         self.reason = reason
         super().__init__(f"data set {dataset}: {path} {reason}")
+
+
+class UnknownDatasetError(StreamerError):
+    """A data set that there is no loader of."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        self.name = name
+        self.known = known
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        super().__init__(f"there is no data set {name!r}; {meant}")
 
 
 class TrainingError(StreamerError):
