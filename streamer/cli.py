@@ -161,18 +161,43 @@ def import_dataset(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="The training configuration (TOML).")],
+    source: Annotated[
+        Path, typer.Argument(help="A training configuration (TOML), or a folder to learn from.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the run.")] = Path("runs/latest"),
+    labels: LabelsOption = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Compile the result into this bundle, too.")
+    ] = None,
 ) -> None:
-    """Train SHARE on annotated sessions (needs the extra `train`)."""
+    """Train SHARE on annotated recordings (needs the extra `train`)."""
     with _training_installed():
         from streamer.config_file import read_config  # noqa: PLC0415
+        from streamer.datasets.names import read_names  # noqa: PLC0415
+        from streamer.training.compiler import compile_run  # noqa: PLC0415
         from streamer.training.config import TrainingConfig  # noqa: PLC0415
+        from streamer.training.defaults import configure, rename_labels, unnamed  # noqa: PLC0415
         from streamer.training.trainer import train as train_network  # noqa: PLC0415
 
-    result = train_network(read_config(config, TrainingConfig), out)
+    config = configure(source) if source.is_dir() else read_config(source, TrainingConfig)
+    if labels is not None:
+        config = rename_labels(config, read_names(labels, config.data.labels))
+    if unnamed(config.data.labels):
+        typer.echo(
+            "warning: the labels are plain numbers, so nothing of what they mean can be shared; "
+            "--labels gives them names",
+            err=True,
+        )
+    typer.echo(
+        f"the best epoch is chosen by {', '.join(config.data.validation)}; "
+        f"measured on {', '.join(config.data.test) or 'nobody'}"
+    )
+    result = train_network(config, out)
     measured = ", ".join(f"{name} {value:.3f}" for name, value in result.accuracy.items())
     typer.echo(f"{out}: best epoch {result.best_epoch + 1}; on test people: {measured or 'none'}")
+    if bundle is not None:
+        manifest = compile_run(out, bundle, bundle.stem)
+        Console().print(describe_bundle(manifest, bundle.stat().st_size), highlight=False)
 
 
 @app.command(name="compile")

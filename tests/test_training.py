@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from conftest import CHANNELS, EPOCH, UNITS, stream_info
 from device_adapters.samples import SampleBatch
 from device_adapters.session_file import Annotation, SessionWriter
-from streamer.errors import TrainingError
+from streamer.datasets.dataset import UNLABELLED
+from streamer.errors import DatasetError, TrainingError
 from streamer.recognizer import Recognizer
 from streamer.share.labels import END, START, LabelSet
 from streamer.training.augmentation import (
@@ -25,7 +26,7 @@ from streamer.training.augmentation import (
     turn_sensors,
 )
 from streamer.training.config import DataConfig, OptimisationConfig, TrainingConfig
-from streamer.training.data import UNLABELLED, cut_windows, read_stretches, transition_matrix
+from streamer.training.data import cut_windows, read_stretches, transition_matrix
 from streamer.training.trainer import load_run, train
 
 SEQUENCES = st.lists(st.lists(st.integers(2, 30), min_size=1, max_size=5), min_size=1, max_size=30)
@@ -201,14 +202,14 @@ def test_the_same_seed_gives_the_same_weights(sessions: Path, tmp_path: Path) ->
         ({"test": ("cleo",)}, "both data.validation and data.test"),
         ({"validation": ("anna", "ben", "cleo")}, "none is left"),
         ({"window": 30}, "sees 35 samples but the window has 30"),
-        ({"sessions": Path("nowhere")}, "no session"),
+        ({"sessions": Path("nowhere")}, "nothing to learn from"),
         ({"labels": ("sleep",)}, "no annotation"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_told(
     sessions: Path, tmp_path: Path, changes: dict[str, object], told: str
 ) -> None:
-    with pytest.raises(TrainingError, match=told):
+    with pytest.raises((TrainingError, DatasetError), match=told):
         train(configuration(sessions, **changes), tmp_path / "run")
 
 

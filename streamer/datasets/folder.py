@@ -3,7 +3,7 @@
 `dataset.toml` in it tells what the files don't. Sessions need none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import tomli_w
@@ -63,14 +63,14 @@ def read_description(folder: Path) -> Description:
     return Description(name=name, test=(TEST_WEARER,) if _is_share(folder) else ())
 
 
-def write_description(folder: Path, dataset: Dataset) -> None:
-    """Write the description of an imported data set."""
+def write_description(folder: Path, dataset: Dataset, wearers: Container[str]) -> None:
+    """Write the description of an imported data set, of which these wearers are there."""
     content = {
         "name": f"{dataset.name} ({dataset.title})",
         "licence": dataset.licence,
         "rate_hz": dataset.rate_hz,
         "window": dataset.window,
-        "test": list(dataset.test),
+        "test": [wearer for wearer in dataset.test if wearer in wearers],
     }
     (folder / DESCRIPTION_FILE).write_text(tomli_w.dumps(content), encoding="utf-8")
 

@@ -33,5 +33,5 @@ def import_data(dataset: Dataset, data: Path, out: Path, names: Mapping[str, str
         for recording in content:
             survey.add(recording)
             write_session(recording, out / f"{recording.name}.mcap", names)
-    write_description(out, dataset)
+    write_description(out, dataset, survey.wearers)
     return survey

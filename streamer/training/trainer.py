@@ -221,7 +221,9 @@ class _Trainer:
 
     def _standardise(self) -> Tensor:
         samples = np.concatenate([stretch.values for stretch in self._learn])
-        deviation = torch.from_numpy(samples.std(axis=0))
+        spread = samples.std(axis=0)
+        # A channel that never changes tells nothing, and must not be divided by zero.
+        deviation = torch.from_numpy(np.where(spread > 0, spread, 1).astype(np.float32))
         self.network.encoder.mean.copy_(torch.from_numpy(samples.mean(axis=0)))
         self.network.encoder.deviation.copy_(deviation)
         return deviation
