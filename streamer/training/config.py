@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from streamer.config_file import Section
 from streamer.training.network import EncoderShape, PoolingName
+from streamer.training.word_vectors import WordsConfig
 
 
 class DataConfig(Section):
@@ -123,6 +124,7 @@ class TrainingConfig(Section):
 
     data: DataConfig
     network: NetworkConfig = NetworkConfig()
+    words: WordsConfig = WordsConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     optimisation: OptimisationConfig = OptimisationConfig()
 
