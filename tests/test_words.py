@@ -26,7 +26,8 @@ VOCABULARY = ("start", "end", "walk", "run", "upstairs", "downstairs", "1", "zzz
 
 def cosines(vectors: np.ndarray) -> np.ndarray:
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return unit @ unit.T
+    likeness: np.ndarray = unit @ unit.T
+    return likeness
 
 
 @given(st.integers(2, 40), st.integers(1, 80), st.integers(0, 9))
