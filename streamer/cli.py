@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -40,6 +41,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
+
+labels_app = typer.Typer(help="Names of labels, and what they share.", no_args_is_help=True)
+app.add_typer(labels_app, name="labels")
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The gateway's configuration (TOML).")
@@ -198,6 +202,92 @@ def train(
     if bundle is not None:
         manifest = compile_run(out, bundle, bundle.stem)
         Console().print(describe_bundle(manifest, bundle.stat().st_size), highlight=False)
+
+
+LabelSource = Annotated[
+    str,
+    typer.Argument(help="A data set's name, a folder to learn from, or a training configuration."),
+]
+
+
+@labels_app.command(name="show")
+def show_labels(source: LabelSource, labels: LabelsOption = None) -> None:
+    """Show labels and what they share, before and after names are replaced."""
+    with _training_installed():
+        from streamer.datasets.names import read_names  # noqa: PLC0415
+
+        published = _published_labels(source)
+        _show_names(published, read_names(labels, published) if labels else {})
+
+
+@labels_app.command(name="suggest")
+def suggest_labels(
+    source: LabelSource,
+    out: Annotated[Path, typer.Option(help="The new file of names (TOML).")],
+    url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="STREAMER_CHAT_URL",
+            help="Ask this server, such as http://127.0.0.1:11434/v1; word vectors serve without.",
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(envvar="STREAMER_CHAT_MODEL", help="The server's model.")
+    ] = "default",
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for an answer.")] = 120.0,
+    vectors: Annotated[
+        Path | None, typer.Option(help="Word vectors (text); all-MiniLM-L6-v2's by default.")
+    ] = None,
+) -> None:
+    """Suggest names that share words (needs the extra `words`).
+
+    Without a server the names come from word vectors and a small vocabulary of motions. A server's
+    key is read from the environment, STREAMER_CHAT_KEY.
+    """
+    with _training_installed():
+        from streamer.training.chat import ChatEndpoint, suggest_by_chat  # noqa: PLC0415
+        from streamer.training.renaming import suggest_by_vectors, write_names  # noqa: PLC0415
+        from streamer.training.word_vectors import file_vectors, minilm_vectors  # noqa: PLC0415
+
+        published = _published_labels(source)
+    if url is not None:
+        key = os.environ.get("STREAMER_CHAT_KEY")
+        names = suggest_by_chat(published, ChatEndpoint(url, model, key, timeout))
+        origin = f"{model} at {url}"
+    elif vectors is not None:
+        names = suggest_by_vectors(published, lambda words: file_vectors(vectors, words))
+        origin = f"the word vectors {vectors}"
+    else:
+        names = suggest_by_vectors(published, minilm_vectors)
+        origin = "the word vectors of all-MiniLM-L6-v2"
+    write_names(out, names, origin)
+    _show_names(published, names)
+    typer.echo(f"{out}: review it, then: streamer train ... --labels {out}")
+
+
+def _published_labels(source: str) -> tuple[str, ...]:
+    from streamer.config_file import read_config  # noqa: PLC0415
+    from streamer.datasets import find_dataset  # noqa: PLC0415
+    from streamer.training.config import TrainingConfig  # noqa: PLC0415
+    from streamer.training.defaults import find_labels  # noqa: PLC0415
+
+    path = Path(source)
+    if path.is_dir():
+        return find_labels(path)
+    if path.is_file():
+        return read_config(path, TrainingConfig).data.labels
+    return find_dataset(source).labels
+
+
+def _show_names(published: Sequence[str], names: Mapping[str, str]) -> None:
+    from streamer.datasets.names import renamed  # noqa: PLC0415
+    from streamer.training.renaming import Structure  # noqa: PLC0415
+
+    for label in published:
+        typer.echo(f"{label} -> {names[label]}" if label in names else label)
+    typer.echo(f"as published: {Structure.of(published)}")
+    if names:
+        typer.echo(f"as named:     {Structure.of(renamed(published, names))}")
 
 
 @app.command(name="compile")

@@ -74,6 +74,15 @@ class TrainingError(StreamerError):
     """Training that can't begin or go on."""
 
 
+class ChatError(StreamerError):
+    """A language model's server that can't be reached, or gives no usable answer."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"{url} {reason}")
+
+
 class MessageError(StreamerError):
     """A payload on an activity topic that is no label message."""
 

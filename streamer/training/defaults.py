@@ -57,10 +57,7 @@ def configure(folder: Path) -> TrainingConfig:
         TrainingError: no label or not enough people are in it.
     """
     description = read_description(folder)
-    content = read_folder(folder, description)
-    found = (
-        _of_windows(content) if isinstance(content, Windows) else _of_recordings(folder, content)
-    )
+    found = _find(folder, description)
     if not found.labels:
         raise TrainingError(f"nothing in {folder} has a label")
     validation, test = _hold_out(folder, found.wearers, description)
@@ -91,6 +88,17 @@ def configure(folder: Path) -> TrainingConfig:
     )
 
 
+def find_labels(folder: Path) -> tuple[str, ...]:
+    """Return the labels that occur in a folder, as plain words.
+
+    Raises:
+        ConfigError: the folder's description has a fault.
+        DatasetError: it holds nothing to learn from, or files are malformed.
+        SessionError: a session can't be read.
+    """
+    return _find(folder, read_description(folder)).labels
+
+
 def rename_labels(config: TrainingConfig, names: Mapping[str, str]) -> TrainingConfig:
     """Return the configuration with its labels learnt under other names."""
     data = config.data
@@ -102,6 +110,13 @@ def rename_labels(config: TrainingConfig, names: Mapping[str, str]) -> TrainingC
 def unnamed(labels: Sequence[str]) -> bool:
     """Return whether the labels are plain numbers, whose words mean nothing."""
     return all(word.isdigit() for label in labels for word in label.split())
+
+
+def _find(folder: Path, description: Description) -> _Found:
+    content = read_folder(folder, description)
+    if isinstance(content, Windows):
+        return _of_windows(content)
+    return _of_recordings(folder, content)
 
 
 def _of_windows(windows: Windows) -> _Found:
