@@ -86,6 +86,10 @@ def by_letters(words: Sequence[str]) -> Vectors:
     return vectors
 
 
+def knowing_nothing(words: Sequence[str]) -> Vectors:
+    return np.full((len(words), 3), np.nan)
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_suggested_names_can_be_used(name: str) -> None:
     published = DATASETS[name].labels
@@ -97,7 +101,7 @@ def test_suggested_names_can_be_used(name: str) -> None:
 
 def test_motions_are_named_by_what_moves() -> None:
     labels = ["jogging", "jumping jacks", "walking upstairs", "eating soup", "raising of arms"]
-    assert suggest_by_vectors(labels, by_letters) == {
+    assert suggest_by_vectors(labels, knowing_nothing) == {
         "jogging": "leg jog",
         "jumping jacks": "leg jump jacks",
         "walking upstairs": "leg walk up stairs",
