@@ -44,16 +44,16 @@ gyro_z = { column = "gz", unit = "deg/s" }
 
 
 def write_person(path: Path, seed: int, *, names: tuple[str, ...] = ACTIVITIES) -> None:
-    """Write three activities of 6 s each at 25 Hz, then a gap, a missing value and a `?`."""
+    """Write three activities of 4 s each at 25 Hz, then a gap, a missing value and a `?`."""
     rng = np.random.default_rng(seed)
     lines = ["t,ax,ay,az,gx,gy,gz,what"]
-    for row in range(500):
-        part = row // 150
-        moment = 1000.0 + row * 40 + (5000 if row > 475 else 0)
+    for row in range(350):
+        part = row // 100
+        moment = 1000.0 + row * 40 + (5000 if row > 330 else 0)
         swing = (0, 1.5, 6)[part] * np.sin(row * 0.9) if part < 3 else 0.0
         numbers = rng.normal([swing, 0, 1, 100 * swing, 0, 0], [0.05] * 3 + [20] * 3)
         fields = [f"{number:.4f}" for number in numbers]
-        if row == 465:
+        if row == 320:
             fields[1] = ""
         label = names[part] if part < 3 else "?"
         lines.append(",".join([f"{moment:g}", *fields, label]))
@@ -95,12 +95,12 @@ def test_csv_files_are_read_as_described(kitchen: Path) -> None:
     ]
     first = recordings[0]
     assert first.not_finite == 1
-    assert len(first.times) == 499
+    assert len(first.times) == 349
     assert np.diff(first.times).max() == pytest.approx(5.04)
     assert [a.label for a in first.annotations] == ["resting", "shake it", "shake it hard"]
-    assert first.annotations[1].start - first.times[0] == pytest.approx(6.0, abs=1e-5)
-    assert first.values[:150, 2].mean() == pytest.approx(STANDARD_GRAVITY, abs=0.2)
-    assert first.values[150:300, 3].max() == pytest.approx(np.deg2rad(150), rel=0.4)
+    assert first.annotations[1].start - first.times[0] == pytest.approx(4.0, abs=1e-5)
+    assert first.values[:100, 2].mean() == pytest.approx(STANDARD_GRAVITY, abs=0.2)
+    assert first.values[100:200, 3].max() == pytest.approx(np.deg2rad(150), rel=0.4)
 
 
 def test_a_folder_becomes_a_bundle_by_one_command(kitchen: Path, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_folders_configuration(kitchen: Path) -> None:
     assert renamed.data.labels == ("resting", "shake softly", "shake it hard")
     stretches = read_stretches(renamed.data, renamed.data.labels)
     labels = stretches[0].labels
-    assert [int((labels == label).sum()) for label in range(3)] == [150, 150, 150]
+    assert [int((labels == label).sum()) for label in range(3)] == [100, 100, 100]
     # The gap of 5 s parts each recording in two.
     assert len(stretches) == 10
 
@@ -175,8 +175,8 @@ def test_a_fault_of_a_folder_is_told_in_a_line(
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("5,1,2\n", "3 columns in line 502; the first has 8"),
-        ("5,1,2,x,3,4,5,?\n", "'x' in row 501 of column 'az': no number"),
+        ("5,1,2\n", "3 columns in line 352; the first has 8"),
+        ("5,1,2,x,3,4,5,?\n", "'x' in row 351 of column 'az': no number"),
     ],
 )
 def test_a_malformed_row_is_named(kitchen: Path, line: str, told: str) -> None:
