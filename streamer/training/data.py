@@ -89,7 +89,7 @@ def cut_windows(stretches: Iterable[Stretch], window: int, stride: int, offset: 
     base = 0
     for stretch in stretches:
         room = len(stretch.values) - window
-        begin = np.arange(min(offset, room), room + 1, stride)
+        begin = np.arange(min(offset, max(room, 0)), room + 1, stride)
         label = stretch.labels[begin + window // 2]
         known = label != UNLABELLED
         values.append(stretch.values)
