@@ -177,6 +177,7 @@ def train(
     """Train SHARE on annotated recordings (needs the extra `train`)."""
     with _training_installed():
         from streamer.config_file import read_config  # noqa: PLC0415
+        from streamer.datasets.folder import survey_folder  # noqa: PLC0415
         from streamer.datasets.names import read_names  # noqa: PLC0415
         from streamer.training.compiler import compile_run  # noqa: PLC0415
         from streamer.training.config import TrainingConfig  # noqa: PLC0415
@@ -192,6 +193,7 @@ def train(
             "--labels gives them names",
             err=True,
         )
+    typer.echo(f"{config.data.sessions}: {survey_folder(config.data.sessions)}")
     typer.echo(
         f"the best epoch is chosen by {', '.join(config.data.validation)}; "
         f"measured on {', '.join(config.data.test) or 'nobody'}"
@@ -268,6 +270,7 @@ def suggest_labels(
 def _published_labels(source: str) -> tuple[str, ...]:
     from streamer.config_file import read_config  # noqa: PLC0415
     from streamer.datasets import find_dataset  # noqa: PLC0415
+    from streamer.datasets.names import plain_words  # noqa: PLC0415
     from streamer.training.config import TrainingConfig  # noqa: PLC0415
     from streamer.training.defaults import find_labels  # noqa: PLC0415
 
@@ -275,7 +278,7 @@ def _published_labels(source: str) -> tuple[str, ...]:
     if path.is_dir():
         return find_labels(path)
     if path.is_file():
-        return read_config(path, TrainingConfig).data.labels
+        return tuple(map(plain_words, read_config(path, TrainingConfig).data.labels))
     return find_dataset(source).labels
 
 

@@ -406,7 +406,7 @@ def test_what_cannot_be_used_is_left_out_and_counted() -> None:
     recording = build_recording("r", stream, times, values, labels, dataset.labels)
     assert (recording.not_finite, recording.out_of_order) == (1, 1)
     assert len(recording.times) == 18
-    survey = Survey(set(), set())
+    survey = Survey()
     survey.add(recording)
     assert (survey.samples, survey.unlabelled, survey.gaps) == (18, 10, 1)
     assert str(survey).startswith("1 people, 1 recordings, 18 samples (10 without a label)")

@@ -12,7 +12,7 @@ from conftest import EPOCH
 from device_adapters.samples import ACCELERATION, STANDARD_GRAVITY, SampleBatch, StreamInfo
 from device_adapters.session_file import Annotation, SessionWriter
 from streamer.datasets.dataset import Windows
-from streamer.datasets.folder import read_description, read_folder
+from streamer.datasets.folder import read_description, read_folder, survey_folder
 from streamer.datasets.names import plain_words, read_names
 from streamer.datasets.windows import write_windows
 from streamer.errors import ConfigError, StreamerError
@@ -113,6 +113,8 @@ def test_a_folder_becomes_a_bundle_by_one_command(kitchen: Path, tmp_path: Path)
         "train", kitchen, "--out", tmp_path / "run", "--bundle", bundle, "--labels", names
     )
     assert done.returncode == 0, done.stderr
+    assert "5 people, 5 recordings, 1745 samples (245 without a label), 3 labels" in done.stdout
+    assert "5 samples with a missing value, 0 out of order; 5 gaps over 100 ms" in done.stdout
     manifest = Recognizer.load(bundle).manifest
     assert manifest.label_set.names == ("rest", "shake softly", "shake hard")
     assert (manifest.rate_hz, manifest.window) == (25.0, 64)
@@ -134,6 +136,31 @@ def test_a_folders_configuration(kitchen: Path) -> None:
     assert [int((labels == label).sum()) for label in range(3)] == [100, 100, 100]
     # The gap of 5 s parts each recording in two.
     assert len(stretches) == 10
+
+
+def test_better_names_stand_in_the_description(kitchen: Path) -> None:
+    with (kitchen / "dataset.toml").open("a") as file:
+        file.write("\n[labels]\nshake_it = 'shake softly'\n")
+    config = configure(kitchen)
+    assert config.data.labels == ("resting", "shake softly", "shake it hard")
+    # A configuration written by hand need not repeat them.
+    by_hand = config.data.model_copy(update={"rename": {}})
+    assert int((read_stretches(by_hand, by_hand.labels)[0].labels == 1).sum()) == 100
+    again = rename_labels(config, {"shake softly": "sway"}).data
+    assert again.labels == ("resting", "sway", "shake it hard")
+    assert int((read_stretches(again, again.labels)[0].labels == 1).sum()) == 100
+
+
+def test_a_recording_too_short_to_be_resampled_is_passed_over(tmp_path: Path) -> None:
+    for wearer, count in (("a", 200), ("b", 2), ("c", 200)):
+        lines = ["x,what", *(f"{row},walk" for row in range(count))]
+        (tmp_path / f"{wearer}.csv").write_text("\n".join(lines))
+    (tmp_path / "dataset.toml").write_text(
+        'name = "short"\nrate_hz = 52\n[csv]\nlabel = "what"\n'
+        '[csv.channels]\nacc_x = { column = "x", unit = "m/s2" }\n'
+    )
+    config = configure(tmp_path).data.model_copy(update={"rate_hz": 20.0})
+    assert [stretch.wearer for stretch in read_stretches(config, ("walk",))] == ["a", "c"]
 
 
 def test_plain_numbers_are_warned_of(kitchen: Path) -> None:
@@ -251,6 +278,11 @@ def test_shares_own_arrays_are_taken_as_they_are(tmp_path: Path, beside: bool) -
     assert len(stretches) == 80
     windows = cut_windows(stretches, config.data.window, 32, offset=17)
     assert len(windows) == 80
+    values = np.load(folder / "X_train.npy")
+    values[3, 2, 1] = np.nan
+    np.save(folder / "X_train.npy", values)
+    assert len(read_stretches(config.data, config.data.labels)) == 79
+    assert survey_folder(folder).not_finite == 1
     assert windows.labels[:4].tolist() == [0, 1, 0, 1]
 
 

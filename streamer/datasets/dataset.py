@@ -1,7 +1,7 @@
 """What is known of a public data set, and the two shapes that all of them are read into."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -124,8 +124,8 @@ class Dataset:
 class Survey:
     """Counts of what was read of a data set."""
 
-    wearers: set[str]
-    labels: set[str]
+    wearers: set[str] = field(default_factory=set)
+    labels: set[str] = field(default_factory=set)
     recordings: int = 0
     samples: int = 0
     unlabelled: int = 0
@@ -156,6 +156,7 @@ class Survey:
         self.labels.update(windows.names[label] for label in np.unique(known).tolist())
         self.recordings += len(windows.values)
         self.samples += windows.values.shape[0] * windows.values.shape[1]
+        self.not_finite += int((~np.isfinite(windows.values).all(axis=2)).sum())
         self.unlabelled += (len(windows.labels) - len(known)) * windows.values.shape[1]
 
     def __str__(self) -> str:

@@ -23,7 +23,7 @@ def import_data(dataset: Dataset, data: Path, out: Path, names: Mapping[str, str
         DatasetError: the data set can't be read.
         SessionError: a session can't be written.
     """
-    survey = Survey(set(), set())
+    survey = Survey()
     content = read_dataset(dataset, data)
     out.mkdir(parents=True, exist_ok=True)
     if isinstance(content, Windows):

@@ -45,7 +45,7 @@ def read_names(path: Path, published: Iterable[str] = ()) -> dict[str, str]:
         for old, new in read_config(path, LabelNames).labels.items()
     }
     for name in published:
-        if name not in names:
+        if plain_words(name) not in names:
             raise ConfigError(path, "labels", f"has no name for {name!r}")
     for old, new in names.items():
         if not new:

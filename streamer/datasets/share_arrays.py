@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.datasets.dataset import UNLABELLED, Windows
+from streamer.datasets.dataset import Windows
 from streamer.datasets.names import plain_words
 from streamer.datasets.windows import check_windows
 from streamer.errors import DatasetError
@@ -71,8 +71,6 @@ def read_share_arrays(folder: Path, rate_hz: float) -> Windows:
         rate_hz,
     )
     check_windows(NAME, folder, windows)
-    unusable = ~np.isfinite(windows.values).all(axis=(1, 2))
-    windows.labels[unusable] = UNLABELLED
     return windows
 
 

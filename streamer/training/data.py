@@ -1,7 +1,8 @@
 """A folder's annotated recordings as windows to learn from."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,14 +69,16 @@ def read_stretches(config: DataConfig, names: tuple[str, ...]) -> list[Stretch]:
         StreamMismatchError: a recording lacks a channel.
         TrainingError: windows are of another rate, too short, or lack a channel.
     """
-    content = read_folder(config.sessions, read_description(config.sessions))
+    description = read_description(config.sessions)
+    content = read_folder(config.sessions, description)
+    rename = {**description.names, **config.rename}
     if isinstance(content, Windows):
-        return list(_window_stretches(content, config, names))
+        return list(_window_stretches(content, config, names, rename))
     return [
         stretch
         for recording in content
         if len(recording.times)
-        for stretch in _recording_stretches(recording, config, names)
+        for stretch in _recording_stretches(recording, config, names, rename)
     ]
 
 
@@ -115,7 +118,7 @@ def transition_matrix(stretches: Iterable[Stretch], labels: int, hop: int) -> ND
 
 
 def _recording_stretches(
-    recording: Recording, config: DataConfig, names: tuple[str, ...]
+    recording: Recording, config: DataConfig, names: tuple[str, ...], rename: Mapping[str, str]
 ) -> Iterator[Stretch]:
     stream, order = recording.stream, channel_order(recording.stream, config.channels, config.units)
     resampler = Resampler(config.rate_hz, len(order))
@@ -129,7 +132,7 @@ def _recording_stretches(
     known = [
         (label, annotation)
         for annotation in recording.annotations
-        if (label := _label(annotation.label, config, names)) != UNLABELLED
+        if (label := _label(annotation.label, rename, names)) != UNLABELLED
     ]
     for first, values in _joined(runs):
         times = (first + np.arange(len(values))) / config.rate_hz
@@ -141,7 +144,7 @@ def _recording_stretches(
 
 
 def _window_stretches(
-    windows: Windows, config: DataConfig, names: tuple[str, ...]
+    windows: Windows, config: DataConfig, names: tuple[str, ...], rename: Mapping[str, str]
 ) -> Iterator[Stretch]:
     length = windows.values.shape[1]
     if windows.rate_hz != config.rate_hz or length < config.window:
@@ -154,16 +157,17 @@ def _window_stretches(
     if absent := [f"{name} [{unit}]" for name, unit in wanted if (name, unit) not in published]:
         raise TrainingError(f"the windows in {config.sessions} have no {', '.join(absent)}")
     order = [published.index(channel) for channel in wanted]
-    place = [_label(name, config, names) for name in windows.names]
+    place = [_label(name, rename, names) for name in windows.names]
     labels = np.array([*place, UNLABELLED], dtype=np.int64)[windows.labels]
     for person, values, label in zip(windows.wearers.tolist(), windows.values, labels, strict=True):
-        yield Stretch(person, values[:, order], np.full(length, label))
+        if np.isfinite(values[:, order]).all():
+            yield Stretch(person, values[:, order], np.full(length, label))
 
 
-def _label(published: str, config: DataConfig, names: tuple[str, ...]) -> int:
+def _label(published: str, rename: Mapping[str, str], names: tuple[str, ...]) -> int:
     """Return which of the names a published label is learnt under, `UNLABELLED` if under none."""
     plain = plain_words(published)
-    for name in (config.rename.get(plain), " ".join(published.lower().split()), plain):
+    for name in (rename.get(plain), " ".join(published.lower().split()), plain):
         if name in names:
             return names.index(name)
     return UNLABELLED
@@ -171,5 +175,5 @@ def _label(published: str, config: DataConfig, names: tuple[str, ...]) -> int:
 
 def _joined(runs: list[GridRuns]) -> Iterator[tuple[int, NDArray[np.float32]]]:
     fresh = [number for number, run in enumerate(runs) if run.fresh[0]]
-    for begin, end in zip(fresh, [*fresh[1:], len(runs)], strict=True):
+    for begin, end in pairwise([*fresh, len(runs)]):
         yield int(runs[begin].first[0]), np.concatenate([run.values for run in runs[begin:end]])
