@@ -121,6 +121,15 @@ class CsvFiles:
                 dataset, folder, f"can't be read: path = {layout.path!r} is no expression: {error}"
             ) from error
 
+    @property
+    def _conversion(self) -> str:
+        """What is done to reach SI units."""
+        foreign = {c.unit for c in self._layout.channels.values()} - {
+            ACCELERATION,
+            ANGULAR_VELOCITY,
+        }
+        return ", ".join(f"{unit} to {TO_SI[unit][0]}" for unit in sorted(foreign))
+
     def recordings(self) -> Iterator[Recording]:
         """Read the files, a recording for each stretch of one wearer.
 
@@ -160,7 +169,7 @@ class CsvFiles:
             self._rate_hz,
             "csv",
             "recording",
-            "to SI",
+            self._conversion,
         )
         return build_recording(name, stream, times, values, index[places], names)
 

@@ -81,6 +81,7 @@ class Dataset:
         channels: the channels that are read, in order.
         units: their SI units.
         si_scale: what published values are multiplied by to be in these units.
+        conversion: the same in words; empty if nothing is converted.
         labels: the activities, in the order of their published numbers.
         wearers: everybody in the whole set.
         recordings: recordings (or windows) in the whole set.
@@ -101,6 +102,7 @@ class Dataset:
     channels: tuple[str, ...]
     units: tuple[str, ...]
     si_scale: tuple[float, ...]
+    conversion: str
     labels: tuple[str, ...]
     wearers: tuple[str, ...]
     recordings: int
@@ -111,7 +113,7 @@ class Dataset:
     def stream(self, wearer: str) -> StreamInfo:
         """Return what is said of a wearer's stream."""
         return StreamInfo(
-            wearer, self.channels, self.units, self.rate_hz, self.name, "recording", "to SI"
+            wearer, self.channels, self.units, self.rate_hz, self.name, "recording", self.conversion
         )
 
     def to_si(self, published: NDArray[np.floating]) -> NDArray[np.float32]:

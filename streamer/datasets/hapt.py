@@ -86,6 +86,7 @@ HAPT = Dataset(
     channels=("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"),
     units=(ACCELERATION,) * 3 + (ANGULAR_VELOCITY,) * 3,
     si_scale=(STANDARD_GRAVITY,) * 3 + (1.0,) * 3,
+    conversion="g to m/s2",
     labels=(
         "walk",
         "walk up stairs",

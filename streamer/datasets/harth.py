@@ -76,6 +76,7 @@ HARTH = Dataset(
     channels=CHANNELS,
     units=(ACCELERATION,) * 6,
     si_scale=(STANDARD_GRAVITY,) * 6,
+    conversion="g to m/s2",
     labels=tuple(ACTIVITIES.values()),
     wearers=tuple(f"S{person:03d}" for person in (6, 8, 9, 10, *range(12, 30))),
     recordings=22,

@@ -65,6 +65,7 @@ MHEALTH = Dataset(
     ),
     units=(ACCELERATION,) * 3 + ((ACCELERATION,) * 3 + (ANGULAR_VELOCITY,) * 3) * 2,
     si_scale=(1.0,) * 3 + ((1.0,) * 3 + (DEGREE,) * 3) * 2,
+    conversion="deg/s to rad/s",
     labels=(
         "standing still",
         "sitting and relaxing",

@@ -82,6 +82,7 @@ OPPORTUNITY = Dataset(
     ),
     units=((ACCELERATION,) * 3 + (ANGULAR_VELOCITY,) * 3) * 5,
     si_scale=((9.8 / 1000,) * 3 + (1 / 1000,) * 3) * 5,
+    conversion="9.8/1000 m/s2 to m/s2, 1/1000 rad/s to rad/s",
     labels=tuple(GESTURES.values()),
     wearers=("S1", "S2", "S3", "S4"),
     recordings=24,

@@ -73,6 +73,7 @@ PAMAP2 = Dataset(
     ),
     units=((ACCELERATION,) * 3 + (ANGULAR_VELOCITY,) * 3) * 3,
     si_scale=(1.0,) * 18,
+    conversion="",
     labels=(
         "lying",
         "sitting",

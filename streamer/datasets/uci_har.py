@@ -66,6 +66,7 @@ UCI_HAR = Dataset(
     channels=tuple(f"{signal}_{axis}" for signal in ("body_acc", "gyro", "acc") for axis in "xyz"),
     units=(ACCELERATION,) * 3 + (ANGULAR_VELOCITY,) * 3 + (ACCELERATION,) * 3,
     si_scale=(STANDARD_GRAVITY,) * 3 + (1.0,) * 3 + (STANDARD_GRAVITY,) * 3,
+    conversion="g to m/s2",
     labels=("walk", "walk up stairs", "walk down stairs", "sit", "stand", "lie"),
     wearers=tuple(f"user{person:02d}" for person in range(1, 31)),
     recordings=7352 + 2947,

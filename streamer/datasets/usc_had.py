@@ -70,6 +70,7 @@ USC_HAD = Dataset(
     channels=("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"),
     units=(ACCELERATION,) * 3 + (ANGULAR_VELOCITY,) * 3,
     si_scale=(STANDARD_GRAVITY,) * 3 + (float(np.pi) / 180,) * 3,
+    conversion="g to m/s2, deg/s to rad/s",
     labels=(
         "walking forward",
         "walking left",

@@ -119,6 +119,7 @@ def _dataset(worn: Worn) -> Dataset:
         channels=("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"),
         units=(ACCELERATION,) * 3 + (ANGULAR_VELOCITY,) * 3,
         si_scale=(1.0,) * 6,
+        conversion="",
         labels=(
             "walking",
             "jogging",
