@@ -94,6 +94,7 @@ def test_csv_files_are_read_as_described(kitchen: Path) -> None:
         "eve",
     ]
     first = recordings[0]
+    assert first.stream.conversion == "deg/s to rad/s, g to m/s2"
     assert first.not_finite == 1
     assert len(first.times) == 349
     assert np.diff(first.times).max() == pytest.approx(5.04)
