@@ -32,6 +32,7 @@ from streamer.training.data import (
     transition_matrix,
 )
 from streamer.training.network import ShareNetwork
+from streamer.training.word_vectors import initial_vectors
 
 WEIGHTS_FILE = "weights.npz"
 CONFIG_FILE = "config.json"
@@ -182,6 +183,7 @@ class _Trainer:
         self._random = torch.Generator().manual_seed(seed)
         self.network = build_network(config)
         self._deviation = self._standardise()
+        self._initialise_words()
         self._optimiser = torch.optim.AdamW(
             self.network.parameters(), weight_decay=config.optimisation.weight_decay
         )
@@ -219,9 +221,20 @@ class _Trainer:
         self.network.load_state_dict(weights)
         return result
 
+    def _initialise_words(self) -> None:
+        config, table = self._config, self.network.decoder.embedding.weight
+        vectors = initial_vectors(
+            config.words, self._label_set.vocabulary, table.shape[1], config.optimisation.seed
+        )
+        with torch.no_grad():
+            for token, vector in vectors.items():
+                table[token] = torch.from_numpy(vector)
+
     def _standardise(self) -> Tensor:
         samples = np.concatenate([stretch.values for stretch in self._learn])
-        deviation = torch.from_numpy(samples.std(axis=0))
+        spread = samples.std(axis=0)
+        # A channel that never changes tells nothing, and must not be divided by zero.
+        deviation = torch.from_numpy(np.where(spread > 0, spread, 1).astype(np.float32))
         self.network.encoder.mean.copy_(torch.from_numpy(samples.mean(axis=0)))
         self.network.encoder.deviation.copy_(deviation)
         return deviation
