@@ -12,11 +12,12 @@ from device_adapters.mqtt.client import (
     IN_FLIGHT,
     QOS,
     QUEUED_MESSAGES,
+    REFUSED,
     InboxStatistics,
     Message,
     MqttConnection,
 )
-from device_adapters.mqtt.connection import TIMEOUT_SECONDS, BrokerAddress
+from device_adapters.mqtt.connection import TIMEOUT_SECONDS, BrokerAddress, explanation
 
 NO_DELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 """Without it Nagle's algorithm holds small messages back for 40 ms."""
@@ -39,6 +40,7 @@ class AiomqttConnection(MqttConnection):
     """See `MqttConnection`."""
 
     def __init__(self, address: BrokerAddress, will: Message | None) -> None:
+        self._address = address
         self._url = address.url
         self._inbox = _Inbox(QUEUED_MESSAGES)
         self._sending: set[asyncio.Task[None]] = set()
@@ -62,7 +64,7 @@ class AiomqttConnection(MqttConnection):
         try:
             await self._client.__aenter__()
         except aiomqtt.MqttError as error:
-            raise MqttConnectionError(self._url, str(error)) from error
+            raise MqttConnectionError(self._url, self._reason(error)) from error
         return self
 
     @override
@@ -78,9 +80,11 @@ class AiomqttConnection(MqttConnection):
     @override
     async def subscribe(self, topic_filter: str) -> None:
         try:
-            await self._client.subscribe(topic_filter, QOS)
+            granted = await self._client.subscribe(topic_filter, QOS)
         except aiomqtt.MqttError as error:
             raise MqttConnectionError(self._url, str(error)) from error
+        if any((code if isinstance(code, int) else code.value) >= REFUSED for code in granted):
+            raise MqttConnectionError(self._url, f"refused to send {topic_filter!r}")
 
     @override
     async def receive(self) -> list[Message]:
@@ -102,6 +106,11 @@ class AiomqttConnection(MqttConnection):
     @override
     def inbox(self) -> InboxStatistics:
         return InboxStatistics(self._inbox.qsize(), QUEUED_MESSAGES, self._inbox.dropped)
+
+    def _reason(self, error: aiomqtt.MqttError) -> str:
+        code = getattr(error, "rc", None)
+        code = getattr(code, "value", code)
+        return explanation(error) if code is None else self._address.refusal(code)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)

@@ -15,18 +15,16 @@ from device_adapters.errors import MqttConnectionError
 from device_adapters.mqtt.client import (
     QOS,
     QUEUED_MESSAGES,
+    REFUSED,
     InboxStatistics,
     Message,
     MqttConnection,
 )
-from device_adapters.mqtt.connection import TIMEOUT_SECONDS, BrokerAddress
+from device_adapters.mqtt.connection import TIMEOUT_SECONDS, BrokerAddress, explanation
 
 NEVER_RECONNECT = {"reconnect_retries": -2}
 """gmqtt would go on by itself, and lose what this connection's owner still has to send; its -1
 means for ever, and 0 once more."""
-
-REFUSED = 128
-"""What a broker grants in place of a QoS when it refuses a subscription (MQTT 3.1.1, 3.9.3)."""
 
 _log = logging.getLogger(__name__)
 _log.addHandler(logging.NullHandler())
@@ -95,10 +93,12 @@ class GmqttConnection(MqttConnection):
                 await self._client.connect(
                     address.host, address.port, self._tls or False, version=MQTTv311
                 )
-        except (MQTTConnectError, OSError) as error:
+        except MQTTConnectError as error:
             await self._client.disconnect()
-            reason = "Operation timed out" if isinstance(error, TimeoutError) else str(error)
-            raise MqttConnectionError(address.url, reason) from error
+            raise MqttConnectionError(address.url, address.refusal(error._code)) from error  # noqa: SLF001 - told nowhere else
+        except OSError as error:
+            await self._client.disconnect()
+            raise MqttConnectionError(address.url, explanation(error)) from error
         return self
 
     @override

@@ -83,7 +83,12 @@ class MqttOptions(BrokerAddress, AdapterOptions):
     def _are_the_formats(cls, options: object, info: ValidationInfo) -> Any:  # noqa: ANN401
         if "payload" not in info.data:
             return PayloadOptions()  # the payload's own fault is told
-        return payload_class(info.data["payload"]).Options.model_validate(options)
+        model = payload_class(info.data["payload"]).Options
+        for key in options if isinstance(options, dict) else ():
+            if key not in model.model_fields:
+                known = ", ".join(sorted(model.model_fields)) or "none"
+                raise ValueError(f"unknown key {key!r}; known keys are {known}")
+        return model.model_validate(options)
 
     @model_validator(mode="after")
     def _names_the_device(self) -> Self:
