@@ -92,7 +92,7 @@ class MqttOptions(BrokerAddress, AdapterOptions):
 
     @model_validator(mode="after")
     def _names_the_device(self) -> Self:
-        levels = _published(self.topic).split("/")
+        levels = published_topic(self.topic).split("/")
         wanted = 0 if payload_class(self.payload).names_devices else 1
         if levels.count(DEVICE_LEVEL) < wanted:
             raise ValueError("topic must have one level '+', the device's name")
@@ -115,7 +115,7 @@ class MqttOptions(BrokerAddress, AdapterOptions):
         return payload_class(self.payload)(self.payload_options)
 
 
-def _published(topic: str) -> str:
+def published_topic(topic: str) -> str:
     """Return the topic that messages come on, without the group that shares them."""
     levels = topic.split("/", 2)
     return levels[2] if levels[0] == SHARED and len(levels) == 3 else topic
@@ -135,7 +135,7 @@ class MqttAdapter(DeviceAdapter):
         self._options = options
         self._now = clock
         self._payloads = options.payload_format()
-        levels = _published(options.topic).split("/")
+        levels = published_topic(options.topic).split("/")
         self._device_level = None if self._payloads.names_devices else levels.index(DEVICE_LEVEL)
         self._factors = si_factors(options.units)
         self._streams: dict[str, StreamInfo] = {}
