@@ -1,6 +1,7 @@
 """A connection by aiomqtt, the default."""
 
 import asyncio
+import contextlib
 import socket
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from device_adapters.mqtt.client import (
     Message,
     MqttConnection,
 )
-from device_adapters.mqtt.connection import TIMEOUT_SECONDS, BrokerAddress, explanation
+from device_adapters.mqtt.connection import TIMEOUT_SECONDS, BrokerAddress
 
 NO_DELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 """Without it Nagle's algorithm holds small messages back for 40 ms."""
@@ -61,8 +62,15 @@ class AiomqttConnection(MqttConnection):
 
     @override
     async def __aenter__(self) -> Self:
+        connecting = asyncio.create_task(self._client.__aenter__(), name=f"connect to {self._url}")
         try:
-            await self._client.__aenter__()
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            # A thread connects, and can't be stopped; aiomqtt would leave its socket behind.
+            with contextlib.suppress(aiomqtt.MqttError):
+                await connecting
+                await self._client.__aexit__(None, None, None)
+            raise
         except aiomqtt.MqttError as error:
             raise MqttConnectionError(self._url, self._reason(error)) from error
         return self
@@ -110,7 +118,7 @@ class AiomqttConnection(MqttConnection):
     def _reason(self, error: aiomqtt.MqttError) -> str:
         code = getattr(error, "rc", None)
         code = getattr(code, "value", code)
-        return explanation(error) if code is None else self._address.refusal(code)
+        return self._address.explanation(error) if code is None else self._address.refusal(code)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)

@@ -128,27 +128,29 @@ class BrokerAddress(BaseModel):
             return f"refused: username or password is wrong (sent {who})"
         return f"refused: {REFUSALS.get(code, f'code {code}')}"
 
+    def explanation(self, error: BaseException) -> str:
+        """Return why a connection failed, from the error that it was in the first place."""
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return f"its certificate is not accepted: {cause.verify_message}"
+            if isinstance(cause, OSError) and not isinstance(cause, TimeoutError):
+                return _why(cause)
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(error, TimeoutError) or "timed out" in str(error):
+            return f"no answer for {TIMEOUT_SECONDS:g} s{self._hint()}"
+        return str(error)
 
-def explanation(error: BaseException) -> str:
-    """Return why a connection failed, from the error that it was in the first place."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not accepted: {cause.verify_message}"
-        if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
-            told = str(cause.reason).lower().replace("_", " ")
-            return f"refused our side of TLS ({told}); it may ask for a cert_file"
-        if isinstance(cause, TimeoutError):
-            return "Operation timed out"
-        if isinstance(cause, OSError):
-            return _why(cause)
-        cause = cause.__cause__ or cause.__context__
-    return str(error)
+    def _hint(self) -> str:
+        """Return what a broker may want that says nothing (TLS 1.3 tells refusals too late)."""
+        if self.url.startswith("mqtts:"):
+            return "" if self.cert_file else "; it may ask for a certificate of ours (cert_file)"
+        return "; it may want an encrypted connection (mqtts://)"
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:
     if isinstance(error, ssl.SSLError):
-        return f"no certificate or key, or they do not match ({error.reason or error})"
+        return f"TLS does not take it ({error.reason or error})"
     return str(getattr(error, "strerror", None) or error)
 
 

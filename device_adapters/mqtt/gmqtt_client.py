@@ -1,6 +1,7 @@
 """A connection by gmqtt: for thousands of wearables; comes with the extra `fast`."""
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from typing import Any, Self
@@ -20,7 +21,7 @@ from device_adapters.mqtt.client import (
     Message,
     MqttConnection,
 )
-from device_adapters.mqtt.connection import TIMEOUT_SECONDS, BrokerAddress, explanation
+from device_adapters.mqtt.connection import TIMEOUT_SECONDS, BrokerAddress
 
 NEVER_RECONNECT = {"reconnect_retries": -2}
 """gmqtt would go on by itself, and lose what this connection's owner still has to send; its -1
@@ -94,11 +95,11 @@ class GmqttConnection(MqttConnection):
                     address.host, address.port, self._tls or False, version=MQTTv311
                 )
         except MQTTConnectError as error:
-            await self._client.disconnect()
+            await self._give_up()
             raise MqttConnectionError(address.url, address.refusal(error._code)) from error  # noqa: SLF001 - told nowhere else
         except OSError as error:
-            await self._client.disconnect()
-            raise MqttConnectionError(address.url, explanation(error)) from error
+            await self._give_up()
+            raise MqttConnectionError(address.url, address.explanation(error)) from error
         return self
 
     @override
@@ -137,6 +138,10 @@ class GmqttConnection(MqttConnection):
     @override
     def inbox(self) -> InboxStatistics:
         return InboxStatistics(len(self._inbox), QUEUED_MESSAGES, self._dropped)
+
+    async def _give_up(self) -> None:
+        with contextlib.suppress(OSError):  # what ended the connection is raised once more
+            await self._client.disconnect()
 
     def _check(self) -> None:
         if self._lost is not None:
