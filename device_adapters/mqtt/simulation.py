@@ -104,7 +104,7 @@ class Simulation:
         """
         async with connection(self._gateway) as broker:
             window: deque[asyncio.Future[None]] = deque()
-            async for message in self._in_order_of_arrival():
+            async for _, message in self.in_order_of_arrival():
                 if len(window) == IN_FLIGHT:
                     await window.popleft()
                 window.append(self._publish(broker, message))
@@ -114,8 +114,11 @@ class Simulation:
         self._counts.messages += 1
         return broker.publish(message)
 
-    async def _in_order_of_arrival(self) -> AsyncIterator[Message]:
-        """Yield messages at the pace of their arrival, which may not be the order of sending."""
+    async def in_order_of_arrival(self) -> AsyncIterator[tuple[float, Message]]:
+        """Yield messages at the pace of their arrival, which may not be the order of sending.
+
+        With each comes the time of its arrival, in the wearables' own time.
+        """
         pacer = Pacer(self._options.speed)
         on_the_way: list[tuple[float, int, Message]] = []
         async for batch in self._batches():
@@ -123,7 +126,7 @@ class Simulation:
             while on_the_way and on_the_way[0][0] <= sent:
                 arrival, _, message = heapq.heappop(on_the_way)
                 await pacer.wait_until(arrival)
-                yield message
+                yield arrival, message
             await pacer.wait_until(sent)
             latency, survivor = self._send(batch)
             if survivor is not None:
@@ -131,7 +134,7 @@ class Simulation:
         while on_the_way:
             arrival, _, message = heapq.heappop(on_the_way)
             await pacer.wait_until(arrival)
-            yield message
+            yield arrival, message
 
     def _send(self, batch: SampleBatch) -> tuple[float, Message | None]:
         """Return a batch's latency and message; None if it is lost."""
@@ -201,7 +204,7 @@ class _Sender:
 
     def packet(self, batch: SampleBatch, counts_samples: bool, rate_hz: float) -> Packet:
         times = batch.times + (batch.times - self._start) * self._drift
-        period = float(np.median(np.diff(times))) if len(times) > 1 else 1 / rate_hz
+        period = float(np.median(np.diff(batch.times))) if len(batch) > 1 else 1 / rate_hz
         self._samples += batch.lost
         number = self._samples if counts_samples else self._messages
         self._samples += len(batch)

@@ -19,6 +19,9 @@ from device_adapters.mqtt.payloads.numbers import (
 from device_adapters.mqtt.payloads.payload import Packet, PayloadFormat, PayloadOptions
 from device_adapters.units import TIME_UNITS
 
+SLOWEST_HZ = 0.01
+"""Slower is no stream."""
+
 
 class DocumentOptions(PayloadOptions):
     """Where a document has what.
@@ -170,8 +173,8 @@ class DocumentFormat(PayloadFormat):
             if times.ndim == 0:
                 raise PayloadError(self.name, "one time for several samples needs a rate")
             return measured_period(self.name, times)
-        if rate <= 0:
-            raise PayloadError(self.name, f"{options.rate} is {rate:g}; it must be above 0")
+        if rate < SLOWEST_HZ:
+            raise PayloadError(self.name, f"{options.rate} is {rate:g}; {SLOWEST_HZ:g} Hz is least")
         return 1 / rate
 
     def _device(self, found: object) -> str:
