@@ -47,14 +47,14 @@ async def test_samples_of_several_wearables_come_whole_and_in_order(
     address: BrokerAddress, no_leaked_tasks: None
 ) -> None:
     devices = [f"w{number}" for number in range(5)]
-    messages = [message(number, device) for number in range(40) for device in devices]
+    messages = [message(number, device) for number in range(20) for device in devices]
     async with listening_to(address) as adapter:
         await adapter.subscribed()
         with blockbuster_ctx("device_adapters"):
             await publish(address, messages)
             batches = await receive(adapter, len(messages))
     for device in devices:
-        assert sample_numbers(batches, device) == list(range(40 * BATCH))
+        assert sample_numbers(batches, device) == list(range(20 * BATCH))
         times = np.concatenate([batch.times for batch in batches if batch.device == device])
         assert (np.diff(times) > 0).all()
         assert adapter.streams[device].rate_hz == pytest.approx(50)
