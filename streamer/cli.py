@@ -17,10 +17,13 @@ from rich.console import Console
 from device_adapters.adapter import DeviceAdapter
 from device_adapters.errors import DeviceAdapterError
 from device_adapters.mqtt.connection import BrokerAddress, split_url
+from device_adapters.mqtt.payloads import payload_class
+from device_adapters.mqtt.simulation import Simulation, SimulationOptions
+from device_adapters.mqtt.subscriber import MqttOptions
 from device_adapters.replay import ReplayAdapter, ReplayOptions
 from streamer import __version__
 from streamer.broker import EmbeddedBroker
-from streamer.config import GatewayConfig, read_gateway_config
+from streamer.config import GatewayConfig, read_gateway_config, read_mqtt_options
 from streamer.demo import run_demo
 from streamer.errors import StreamerError, TrainingError
 from streamer.gateway import Gateway, GatewayStatistics
@@ -332,6 +335,60 @@ def watch(
 
 
 @app.command()
+def simulate(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Send what this gateway's MQTT adapter expects."),
+    ] = None,
+    mqtt: Annotated[
+        str | None, typer.Option(help="The broker, if not the configuration's.")
+    ] = None,
+    payload: Annotated[
+        str | None, typer.Option(help="The format of the messages, if not the configuration's.")
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, help="How many wearables.")] = 1,
+    session: Annotated[
+        Path | None, typer.Option(help="The recording that they send; synthetic if unset.")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=1, max=1000, help="Synthetic samples a second.")] = 50,
+    batch: Annotated[int, typer.Option(min=1, max=1000, help="Samples in a message.")] = 10,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long.")] = None,
+    speed: Annotated[str, typer.Option(help="A multiple of real time, or max: for load.")] = "1",
+    loss: Annotated[float, typer.Option(min=0, max=1, help="Share of messages lost.")] = 0,
+    reorder: Annotated[float, typer.Option(min=0, max=1, help="Share that is overtaken.")] = 0,
+    jitter: Annotated[float, typer.Option(min=0, max=60, help="Longest latency, seconds.")] = 0,
+    drift: Annotated[float, typer.Option(min=0, max=10_000, help="Of the clocks, ppm.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
+) -> None:
+    """Publish what wearables that are not there would send, over a network as bad as you like."""
+    pace = _speed(speed)
+    simulation = Simulation(
+        _mqtt_options(config, mqtt, payload),
+        SimulationOptions(
+            devices=devices,
+            session=session,
+            rate_hz=rate,
+            batch=batch,
+            seconds=seconds,
+            speed=None if pace == "max" else pace,
+            loss=loss,
+            reorder=reorder,
+            jitter_s=jitter,
+            drift_ppm=drift,
+            seed=seed,
+        ),
+    )
+    try:
+        _run(simulation.run())
+    finally:
+        sent = simulation.statistics()
+        typer.echo(
+            f"{sent.messages} messages sent, {sent.overtaken} of them overtaken; "
+            f"{sent.lost_messages} lost on purpose, with {sent.lost_samples} samples"
+        )
+
+
+@app.command()
 def demo(
     json_file: JsonOption = None,
     speed: Annotated[float, typer.Option(min=1, max=100, help="Multiple of real time.")] = 10.0,
@@ -411,6 +468,19 @@ def _first(error: BaseException) -> BaseException:
 def _broker(url: str) -> BrokerAddress:
     split_url(url)  # raises the plain error that pydantic would wrap
     return BrokerAddress(url=url)
+
+
+def _mqtt_options(config: Path | None, url: str | None, payload: str | None) -> MqttOptions:
+    """Return the adapter's options that a configuration has, with what is to be otherwise."""
+    chosen: dict[str, Any] = {}
+    if url is not None:
+        chosen["url"] = _broker(url).url
+    if payload is not None:
+        payload_class(payload)  # as for the URL
+        chosen["payload"] = payload
+    if config is not None:
+        return read_mqtt_options(config, chosen)
+    return MqttOptions.model_validate(chosen)
 
 
 def _speed(text: str) -> float | Literal["max"]:
