@@ -1,7 +1,5 @@
-"""How a broker is reached: address, credentials, and the pause between attempts."""
+"""How a broker is reached: its address and credentials."""
 
-import asyncio
-import logging
 import ssl
 from pathlib import Path
 from typing import Literal
@@ -12,10 +10,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from device_adapters.errors import BrokerAddressError
 
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
-FIRST_PAUSE_SECONDS = 0.25
-LONGEST_PAUSE_SECONDS = 30.0
 TIMEOUT_SECONDS = 10.0
-_log = logging.getLogger(__name__)
 
 
 class BrokerAddress(BaseModel):
@@ -87,28 +82,3 @@ def split_url(url: str) -> tuple[str, str, int, str]:
     # A topic filter may hold '#', which a URL takes for the start of its fragment.
     topic = parts.path + (f"#{parts.fragment}" if parts.fragment or url.endswith("#") else "")
     return parts.scheme, parts.hostname, port, unquote(topic).removeprefix("/")
-
-
-class Backoff:
-    """The pauses between attempts to connect: each twice the last, until one succeeds.
-
-    The first fault after a success is told as a warning, the ones that repeat it are not.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._pause = FIRST_PAUSE_SECONDS
-
-    async def wait(self, error: Exception) -> None:
-        """Tell of a fault and sleep until the next attempt."""
-        level = logging.WARNING if self._pause == FIRST_PAUSE_SECONDS else logging.DEBUG
-        _log.log(level, "broker %s: %s; trying again", self._url, error)
-        pause = self._pause
-        self._pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-        await asyncio.sleep(pause)
-
-    def succeeded(self) -> None:
-        """Begin anew."""
-        if self._pause > FIRST_PAUSE_SECONDS:
-            _log.warning("broker %s: connected again", self._url)
-        self._pause = FIRST_PAUSE_SECONDS

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import override
 
 from device_adapters.adapter import AdapterOptions, AdapterStatistics, DeviceAdapter
+from device_adapters.backoff import Backoff
 from device_adapters.errors import (
     InvalidNameError,
     InvalidStreamError,
@@ -17,7 +18,7 @@ from device_adapters.errors import (
     PayloadError,
 )
 from device_adapters.mqtt.client import Message, connection
-from device_adapters.mqtt.connection import Backoff, BrokerAddress
+from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.mqtt.payloads import Packet, payload_format
 from device_adapters.mqtt.wearable import Wearable
 from device_adapters.queues import DropOldestQueue
@@ -123,7 +124,7 @@ class MqttAdapter(DeviceAdapter):
         )
 
     async def _stay_subscribed(self) -> None:
-        backoff = Backoff(self._options.url)
+        backoff = Backoff(f"broker {self._options.url}")
         while True:
             try:
                 async with connection(self._options) as broker:
