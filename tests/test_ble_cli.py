@@ -102,30 +102,33 @@ async def test_scan_prints_json_for_programs(bluez: FakeBlueZ) -> None:
     }
 
 
-async def test_listen_prints_a_line_a_second_through_a_lost_link(bluez: FakeBlueZ) -> None:
+async def test_listen_prints_lines_through_a_lost_link(bluez: FakeBlueZ) -> None:
     fake = FakePolar(bluez)
+    sent_at_drop = 0
 
     async def walk_away() -> None:
-        while not fake.streaming:
+        nonlocal sent_at_drop
+        while fake.sent < 104:
             await asyncio.sleep(0.05)
-        await asyncio.sleep(1.3)
+        sent_at_drop = fake.sent
         bluez.drop_link(fake.peripheral)
+
+    def seen_enough() -> bool:
+        return fake.peripheral.connections == 2 and fake.sent > sent_at_drop + 104
 
     async with taking(fake):
         walking = asyncio.create_task(walk_away(), name="walk away")
-        done = await streamer("listen", "Polar Sense A1B2C301", "--seconds", "3.5")
+        done = await streamer("listen", "Polar Sense A1B2C301", stop_when=seen_enough)
         await walking
     assert (done.code, done.err) == (0, "")
     *lines, summary = done.out.splitlines()
-    assert 1 <= len(lines) <= 3
-    rate = re.search(r"rate (\S+) Hz \(nominal 52\)", lines[0])
-    assert rate is not None
-    assert float(rate[1]) == pytest.approx(52, rel=0.3)
-    for fact in ("link streaming", "lost 0 of", "jitter", "acc_x +", "gyro_z +"):
-        assert fact in lines[0]
+    streaming = [line for line in lines if line.startswith("link streaming  rate ")]
+    assert len(streaming) >= 2
+    for fact in ("Hz (nominal 52)", "lost ", "jitter ", "acc_x +", "gyro_z +"):
+        assert fact in streaming[-1]
     counted = re.match(r"(\d+) samples in .* s, (\d+) lost, 0 malformed .*, 1 reconnects", summary)
     assert counted is not None
-    assert int(counted[1]) > 100
+    assert int(counted[1]) > 200
     assert int(counted[2]) > 5
     assert not fake.streaming
 
