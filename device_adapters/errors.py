@@ -125,6 +125,43 @@ class BrokerAddressError(DeviceAdapterError, ValueError):
         super().__init__(f"broker {url!r}: {reason}")
 
 
+class BluetoothUnavailableError(DeviceAdapterError):
+    """Bluetooth can't be used on this machine, or not now."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"Bluetooth: {reason}")
+
+
+class WearableNotFoundError(DeviceAdapterError):
+    """No such wearable is in range."""
+
+    def __init__(self, wanted: str, adapter: str, seconds: float) -> None:
+        self.wanted = wanted
+        self.adapter = adapter
+        self.seconds = seconds
+        super().__init__(
+            f"no {wanted} was heard by {adapter} in {seconds:g} s; is it on, near, and not "
+            "connected to a phone? (streamer scan shows what is in range)"
+        )
+
+
+class UnrecognisedWearableError(DeviceAdapterError):
+    """A wearable that does not advertise which format it speaks."""
+
+    def __init__(self, wearable: str, known: Iterable[str]) -> None:
+        self.wearable = wearable
+        self.known = tuple(sorted(known))
+        super().__init__(
+            f"{wearable} does not advertise which format it speaks; set format to one of "
+            f"{', '.join(self.known)}"
+        )
+
+
+class LinkError(DeviceAdapterError):
+    """A link to a wearable that failed, or ended."""
+
+
 class MqttConnectionError(DeviceAdapterError):
     """A broker that can't be reached, refuses, or is gone."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from device_adapters.adapter import DeviceAdapter
@@ -28,11 +29,14 @@ from streamer.demo import run_demo
 from streamer.errors import StreamerError, TrainingError
 from streamer.gateway import Gateway, GatewayStatistics
 from streamer.inspection import describe_bundle
+from streamer.listen import listen as listen_to
+from streamer.listen import wearable_named
 from streamer.publishers import Publisher
 from streamer.publishers.console import ConsolePublisher, as_json, as_text
 from streamer.publishers.mqtt import MqttPublisher
 from streamer.recognizer import Recognizer, default_bundle
 from streamer.recorder import Recorder
+from streamer.scan import print_wearables, show_wearables
 from streamer.share.runtime import ShareModel
 from streamer.subscription import subscribe
 from streamer.watch import watch as watch_labels
@@ -61,12 +65,21 @@ LabelsOption = Annotated[
     Path | None,
     typer.Option(help="Names to use instead (TOML with a table [labels])."),
 ]
+BluetoothOption = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter",
+        help="The Bluetooth adapter's name (hci0) or address; the first switched on if unset.",
+    ),
+]
 T = TypeVar("T")
 
 
 def main() -> None:
     """Run the command line; what can go wrong is told in a line, with exit code 1."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    # The adapter `ble` tells of every fault itself, and what to do.
+    logging.getLogger("bleak").setLevel(logging.ERROR)
     try:
         app()
     except (StreamerError, DeviceAdapterError, OSError) as error:
@@ -386,6 +399,49 @@ def simulate(
             f"{sent.messages} messages sent, {sent.overtaken} of them overtaken; "
             f"{sent.lost_messages} lost on purpose, with {sent.lost_samples} samples"
         )
+
+
+@app.command()
+def scan(
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to listen.")] = 5.0,
+    adapter: BluetoothOption = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show devices of no known format too.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object a line for every device.")
+    ] = False,
+) -> None:
+    """Show which BLE wearables are in range, and which format each speaks."""
+    if as_json:
+        _run(print_wearables(adapter, seconds))
+    else:
+        _run(show_wearables(Console(), adapter, seconds, everything=everything))
+
+
+@app.command()
+def listen(
+    device: Annotated[str, typer.Argument(help="The wearable's address, or its advertised name.")],
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="Stop so long after the first sample.")
+    ] = None,
+    adapter: BluetoothOption = None,
+    format_name: Annotated[
+        str | None,
+        typer.Option("--format", help="What it speaks; known from its advertisement if unset."),
+    ] = None,
+    description: Annotated[
+        Path | None,
+        typer.Option(help="A file that describes the wearable, for the format generic."),
+    ] = None,
+) -> None:
+    """Show live what a BLE wearable sends: samples, rate, jitter, loss, how gravity lies."""
+    try:
+        wearable = wearable_named(device, adapter, format_name, description)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise typer.BadParameter(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+    _run(listen_to(wearable, seconds, Console()))
 
 
 @app.command()

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bleak.backends.bluezdbus import manager
 from hypothesis import HealthCheck, settings
 
 from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, SampleBatch, StreamInfo
 from device_adapters.session_file import Annotation, SessionWriter
+from fake_bluez import FakeBlueZ, PrivateBus
 from streamer.demo import demo_session
 from streamer.recognizer import default_bundle
 
@@ -143,6 +145,37 @@ def counted_session(tmp_path: Path) -> Path:
         for batch in cut(counted_samples(3000), [10]):
             writer.add_batch(batch)
     return path
+
+
+@pytest.fixture(scope="session")
+def private_bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBus]:
+    bus = PrivateBus(needs("dbus-daemon"), tmp_path_factory.mktemp("bus"))
+    yield bus
+    bus.stop()
+
+
+@pytest.fixture
+async def system_bus(
+    private_bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[str]:
+    """Let bleak take the private bus for the system's; yields the bus's address."""
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", private_bus.address)
+    yield private_bus.address
+    await forget_bluez()
+
+
+@pytest.fixture
+async def bluez(system_bus: str) -> AsyncIterator[FakeBlueZ]:
+    async with FakeBlueZ(system_bus, ("hci0", "hci1")) as bluez:
+        yield bluez
+
+
+async def forget_bluez() -> None:
+    """Close the D-Bus connection that bleak keeps for each event loop, and so for each test."""
+    known = manager._global_instances.pop(asyncio.get_running_loop(), None)
+    if known is not None and known._bus is not None and known._bus_watcher_task is not None:
+        known._bus.disconnect()
+        await known._bus_watcher_task
 
 
 @pytest.fixture

@@ -2,15 +2,15 @@ from pathlib import Path
 
 import pytest
 
+from device_adapters.adapter import DeviceAdapter
 from device_adapters.errors import UnknownAdapterError
-from device_adapters.mqtt.subscriber import MqttAdapter
-from device_adapters.replay import ReplayAdapter
 from device_adapters.synthetic import SyntheticAdapter
 from streamer.config import GatewayConfig, read_gateway_config
 from streamer.config_file import read_config
 from streamer.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+BLE = '[[adapters]]\ntype = "ble"\n[[adapters.wearables]]\nname = "anna"\n'
 ADAPTER = '[[adapters]]\ntype = "synthetic"\n'
 
 
@@ -48,9 +48,15 @@ def test_a_real_broker_replaces_the_embedded_one(tmp_path: Path) -> None:
         (f'[mqtt]\nlisten = ":1883"\n{ADAPTER}', "mqtt.listen", "expected"),
         ("", "adapters", "is missing"),
         ("adapters = []", "adapters", "at least 1"),
-        ('[[adapters]]\ntype = "blue"\n', "adapters.0.type", "replay, synthetic"),
+        ('[[adapters]]\ntype = "blue"\n', "adapters.0.type", "installed are ble,"),
         (f"{ADAPTER}devices = 0\n", "adapters.0.devices", "0"),
         (f"{ADAPTER}device = 3\n", "adapters.0.device", "did you mean 'devices'?"),
+        (f"{BLE}address = 1", "adapters.0.wearables.0.address", "1 is not right"),
+        (f'{BLE}address = "A0:9E"', "adapters.0.wearables.0.address", "six pairs"),
+        (f'{BLE}format = "pola"', "adapters.0.wearables.0.format", "installed are generic,"),
+        (f'{BLE}format = "polar"\nrate = 52', "adapters.0.wearables.0.rate", "rate_hz"),
+        (f'{BLE}format = "polar"\nrate_hz = 0', "adapters.0.wearables.0.rate_hz", "0 is not"),
+        (BLE, "adapters.0.wearables.0", "set address, advertised, service or format"),
         ('[[adapters]]\ntype = "replay"\n', "adapters.0.file", "is missing"),
     ],
 )
@@ -79,9 +85,7 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)
 def test_the_configurations_that_come_along_are_sound(path: Path) -> None:
     _, adapters = read_gateway_config(path)
-    assert all(
-        isinstance(adapter, MqttAdapter | ReplayAdapter | SyntheticAdapter) for adapter in adapters
-    )
+    assert all(isinstance(adapter, DeviceAdapter) for adapter in adapters)
 
 
 def test_an_unknown_adapter_names_the_known_ones() -> None:

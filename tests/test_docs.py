@@ -10,6 +10,7 @@ import pytest
 
 import streamer.recognizer
 from conftest import Mosquitto
+from streamer.config import read_gateway_config
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -49,6 +50,15 @@ def test_every_command_in_the_documentation_exists() -> None:
         subprocess.run(
             [sys.executable, "-m", "streamer", command, "--help"], capture_output=True, check=True
         )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_configurations_in_the_documentation_are_sound(page: Path, tmp_path: Path) -> None:
+    for block in blocks(page, "toml"):
+        if "[[adapters]]" in block:
+            path = tmp_path / "gateway.toml"
+            path.write_text(block)
+            read_gateway_config(path)
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:
