@@ -168,7 +168,7 @@ def measure(
             if encoder == "paper":
                 runs[("minirocket", 1)] = minirocket(windows, len(shape.labels))
         chosen = {key: run for key, run in runs.items() if variants is None or key in variants}
-        times = quickest_times(chosen)
+        times = best_times(chosen)
     return [
         Figure(encoder, shape.name, variant, batch, shape.window, len(shape.labels), us / batch)
         for (variant, batch), us in times.items()
@@ -207,9 +207,7 @@ def measure_scaling() -> Iterator[Figure]:
         yield from measure("paper", Shape("labels", 9, 128, tuple(names[:count])), variants)
 
 
-def quickest_times(
-    runs: dict[tuple[str, int], Callable[[], object]],
-) -> dict[tuple[str, int], float]:
+def best_times(runs: dict[tuple[str, int], Callable[[], object]]) -> dict[tuple[str, int], float]:
     """Return microseconds for each run, of its quickest turn; see the module's text."""
     repeats = {}
     for key, run in runs.items():
