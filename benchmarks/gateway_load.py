@@ -43,7 +43,7 @@ from streamer.demo import demo_session
 from streamer.recognizer import Recognizer
 from streamer.resample import Resampler
 from streamer.segments import SegmentTracker
-from streamer.share.runtime import ShareModel
+from streamer.share.runtime import BoundGraph
 from streamer.share.streaming import StreamStates
 from streamer.windows import HopBuffers
 
@@ -61,7 +61,7 @@ PARTS: dict[str, tuple[tuple[type, str], ...]] = {
     "payloads and clocks": ((MqttAdapter, "_take"),),
     "resampling": ((Resampler, "push"),),
     "windows": ((HopBuffers, "_write"), (HopBuffers, "_take")),
-    "model": ((ShareModel, "run"),),
+    "model": ((BoundGraph, "run"),),
     "model states": ((StreamStates, "step"),),
     "labels": ((Recognizer, "push_all"),),
     "segments": ((SegmentTracker, "push"),),
