@@ -80,15 +80,19 @@ class AugmentationConfig(Section):
 
     Attributes:
         token: probability of a label to be replaced by one of its own words.
+        warp: how much a window's speed wanders, and the largest share of it that is left out.
         rotation_degrees: largest angle by which the sensors are turned.
         scale: standard deviation of each channel's factor.
         jitter: standard deviation of the noise, as a share of each channel's own.
+        mixup: strength with which windows are blended in pairs, and their losses with them.
     """
 
     token: float = Field(default=0.2, ge=0, le=1)
+    warp: float = Field(default=0.0, ge=0, lt=1)
     rotation_degrees: float = Field(default=10.0, ge=0, le=180)
     scale: float = Field(default=0.05, ge=0)
     jitter: float = Field(default=0.02, ge=0)
+    mixup: float = Field(default=0.0, ge=0)
 
 
 class OptimisationConfig(Section):
@@ -99,9 +103,11 @@ class OptimisationConfig(Section):
         epochs: at most this many.
         patience: epochs without a better validation score after which training stops.
         batch: windows in a step.
-        stride: samples between two training windows; they shift from epoch to epoch.
+        stride: samples between two training windows, which each epoch moves by up to as many.
         learning_rate: the highest of the one-cycle schedule.
         weight_decay: AdamW's.
+        averaging: share of the averaged weights that each step keeps; the average is what is used.
+        balance: 0 lets each window count alike, 1 each label.
         threads: of torch.
     """
 
@@ -112,6 +118,8 @@ class OptimisationConfig(Section):
     stride: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
+    averaging: float = Field(default=0.99, ge=0, lt=1)
+    balance: float = Field(default=0.0, ge=0, le=1)
     threads: int = Field(default=1, ge=1)
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -162,6 +164,11 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList(Stage(inputs, stage, dropout) for inputs, stage in stages)
         self.pooling = Pooling(shape.pooling, widths[-1])
 
+    def standardise(self, samples: NDArray[np.float32]) -> None:
+        """Take the mean and deviation of each channel from samples [n, channels]."""
+        self.mean.copy_(torch.from_numpy(samples.mean(axis=0)))
+        self.deviation.copy_(torch.from_numpy(samples.std(axis=0)))
+
     def forward(self, windows: Tensor) -> Tensor:
         """Map windows [batch, time, channels] in SI units to features [batch, features]."""
         hidden = ((windows - self.mean) / self.deviation).transpose(1, 2)
@@ -236,7 +243,7 @@ class ShareNetwork(nn.Module):
         features = self.encoder(windows)
         scores = []
         for words in self.label_set.labels:
-            inputs = torch.tensor(self.label_set.tokens([START, *words]))
+            inputs = torch.tensor(self.label_set.tokens([START, *words]), device=windows.device)
             targets = torch.tensor(self.label_set.tokens([*words, END]))
             steps = self.decoder(features, inputs.expand(len(features), -1))
             chosen = steps[:, torch.arange(len(targets)), targets]
