@@ -200,7 +200,7 @@ def test_the_same_seed_gives_the_same_weights(sessions: Path, tmp_path: Path) ->
         ({"validation": ("nobody",)}, "no session of \\['nobody'\\]"),
         ({"test": ("cleo",)}, "both data.validation and data.test"),
         ({"validation": ("anna", "ben", "cleo")}, "none is left"),
-        ({"window": 30}, "sees 35 samples but the window has 30"),
+        ({"window": 30}, "sees 37 samples but the window has 30"),
         ({"sessions": Path("nowhere")}, "no session"),
         ({"labels": ("sleep",)}, "no annotation"),
     ],

@@ -1,9 +1,9 @@
 """What `streamer train` can be told, as tables of a TOML file."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from streamer.config_file import Section
 from streamer.training.network import EncoderShape, PoolingName
@@ -43,10 +43,11 @@ class NetworkConfig(Section):
     """The network's shape; see `streamer.training.network`.
 
     Attributes:
-        encoder: `paper` for the paper's two convolutions, which fixes the next four; `separable`
+        encoder: `paper` for the paper's two convolutions, which fixes the next five; `separable`
             or `dense` for a stem and residual stages of that kind.
         width: channels inside.
         stem_kernel: samples that the first convolution sees.
+        companded: how many of its outputs see changes alone, small ones as well as large ones.
         dilations: of each residual stage.
         pooling: the statistics over time that the decoder is given.
         hidden: of the LSTM.
@@ -55,9 +56,10 @@ class NetworkConfig(Section):
         encoder_dropout: of the residual stages.
     """
 
-    encoder: Literal["paper", "separable", "dense"] = "separable"
+    encoder: Literal["paper", "separable", "dense"] = "dense"
     width: int = Field(default=64, ge=1)
-    stem_kernel: int = Field(default=5, ge=1)
+    stem_kernel: int = Field(default=7, ge=1)
+    companded: int = Field(default=32, ge=0)
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     pooling: tuple[PoolingName, ...] = Field(default=("mean", "maximum", "deviation"), min_length=1)
     hidden: int = Field(default=128, ge=1)
@@ -65,13 +67,26 @@ class NetworkConfig(Section):
     dropout: float = Field(default=0.5, ge=0, lt=1)
     encoder_dropout: float = Field(default=0.1, ge=0, lt=1)
 
+    @model_validator(mode="after")
+    def _compands_no_more_than_it_has(self) -> Self:
+        if self.companded > self.width:
+            raise ValueError(f"companded is {self.companded}, of a width of {self.width}")
+        if self.companded and self.stem_kernel < 2:
+            raise ValueError("companded outputs need a stem_kernel of 2 or more")
+        return self
+
     @property
     def shape(self) -> EncoderShape:
         """The encoder's shape."""
         if self.encoder == "paper":
             return EncoderShape.paper()
         return EncoderShape.dilated(
-            self.encoder, self.width, self.stem_kernel, self.dilations, self.pooling
+            self.encoder,
+            self.width,
+            self.stem_kernel,
+            self.dilations,
+            self.pooling,
+            self.companded,
         )
 
 
@@ -89,7 +104,7 @@ class AugmentationConfig(Section):
 
     token: float = Field(default=0.2, ge=0, le=1)
     warp: float = Field(default=0.0, ge=0, lt=1)
-    rotation_degrees: float = Field(default=10.0, ge=0, le=180)
+    rotation_degrees: float = Field(default=15.0, ge=0, le=180)
     scale: float = Field(default=0.05, ge=0)
     jitter: float = Field(default=0.02, ge=0)
     mixup: float = Field(default=0.0, ge=0)
@@ -112,12 +127,12 @@ class OptimisationConfig(Section):
     """
 
     seed: int = 1
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=12, ge=1)
     patience: int = Field(default=8, ge=1)
     batch: int = Field(default=64, ge=2)
     stride: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0)
     averaging: float = Field(default=0.99, ge=0, lt=1)
     balance: float = Field(default=0.0, ge=0, le=1)
     threads: int = Field(default=1, ge=1)
