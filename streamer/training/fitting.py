@@ -57,11 +57,6 @@ class History:
     epochs: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
 
-    @property
-    def best(self) -> float:
-        """The kept epoch's macro-F1 on held-out people; -1 before the first."""
-        return self.epochs[self.best_epoch]["macro_f1"] if self.epochs else -1.0
-
 
 def fit(
     learner: Learner,
@@ -172,10 +167,11 @@ class _Fitting:
         figures = {"loss": float(np.mean(losses))}
         if self._held_out is not None:
             figures |= self._measure(self._held_out)
-        before = self.history.best
-        self.history.epochs.append(figures)
-        if self._held_out is None or figures["macro_f1"] > before:
-            self.history.best_epoch = len(self.history.epochs) - 1
+        epochs = self.history.epochs
+        best = epochs[self.history.best_epoch] if epochs else None
+        epochs.append(figures)
+        if best is None or self._held_out is None or figures["macro_f1"] > best["macro_f1"]:
+            self.history.best_epoch = len(epochs) - 1
             state = self._averaged.module.state_dict()
             self._best = {name: value.clone() for name, value in state.items()}
 
