@@ -54,7 +54,7 @@ RECIPES = {
         augmentation=AugmentationConfig(rotation_degrees=45.0),
         optimisation=OptimisationConfig(epochs=8),
     ),
-    "wisdm-watch": Recipe(optimisation=OptimisationConfig(epochs=10)),
+    "wisdm-watch": Recipe(optimisation=OptimisationConfig(epochs=6)),
 }
 """Each was chosen on people held out of the training people."""
 
