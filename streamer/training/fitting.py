@@ -237,15 +237,17 @@ class _Fitting:
         return windows
 
     def _loss(self, windows: Tensor, labels: Tensor) -> Tensor:
-        weights = self._label_weights[labels].to(self._device)
         if not self._augmentation.mixup:
-            losses = self._learner.losses(windows.to(self._device), labels, self._random)
-            return (weights * losses).mean()
+            return self._weighted_losses(windows, labels).mean()
         mixed, partners, shares = mix(windows, self._augmentation.mixup, self._random)
-        mixed, shares = mixed.to(self._device), shares.to(self._device)
-        own = weights * self._learner.losses(mixed, labels, self._random)
-        other = weights[partners] * self._learner.losses(mixed, labels[partners], self._random)
+        own, other = (self._weighted_losses(mixed, of) for of in (labels, labels[partners]))
+        shares = shares.to(self._device)
         return (shares * own + (1 - shares) * other).mean()
+
+    def _weighted_losses(self, windows: Tensor, labels: Tensor) -> Tensor:
+        weights = self._label_weights[labels].to(self._device)
+        windows, labels = windows.to(self._device), labels.to(self._device)
+        return weights * self._learner.losses(windows, labels, self._random)
 
     def _measure(self, windows: WindowSet) -> dict[str, float]:
         averaged = self._averaged.module
