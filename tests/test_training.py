@@ -28,6 +28,7 @@ from streamer.training.augmentation import (
     warp_time,
 )
 from streamer.training.config import (
+    AugmentationConfig,
     DataConfig,
     NetworkConfig,
     OptimisationConfig,
@@ -40,9 +41,10 @@ from streamer.training.data import (
     read_stretches,
     transition_matrix,
 )
-from streamer.training.fitting import learning_rate
+from streamer.training.fitting import _Fitting, learning_rate
 from streamer.training.sampling import WindowSampler
-from streamer.training.trainer import load_run, train
+from streamer.training.trainer import build_network, load_run, train
+from streamer.training.word_sequences import WordLearner
 
 SEQUENCES = st.lists(st.lists(st.integers(2, 30), min_size=1, max_size=5), min_size=1, max_size=30)
 
@@ -264,6 +266,15 @@ def test_the_same_seed_gives_the_same_weights(sessions: Path, tmp_path: Path) ->
     networks = [load_run(tmp_path / name)[1] for name in ("one", "two")]
     for one, two in zip(*(network.state_dict().values() for network in networks), strict=True):
         assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_rare_labels_weigh_as_much_more_as_asked(balance: float) -> None:
+    sampler = WindowSampler(stretches_of(32, 32 * 9), window=32, stride=32)
+    learner = WordLearner(build_network(configuration(Path())), token=0.0)
+    options = OptimisationConfig(balance=balance)
+    weights = _Fitting(learner, sampler, None, AugmentationConfig(), options, 2)._label_weights
+    assert weights[0] / weights[1] == pytest.approx(9**balance, rel=1e-5)
 
 
 class StoppedError(Exception):
