@@ -17,9 +17,7 @@ looks at test people to choose anything.
 import argparse
 import json
 import multiprocessing
-import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -190,7 +188,10 @@ def add(row: Row, seed: int, figures: dict[str, Any]) -> None:
     for name, value in figures.items():
         known.setdefault(name, []).append(value)
     known["commit"] = commit()
-    known["command"] = shlex.join(["python", "benchmarks/accuracy.py", *sys.argv[1:]])
+    known["command"] = (
+        f"python benchmarks/accuracy.py --data FOLDER --sets {row.dataset} --models {row.model} "
+        f"--fractions {row.fraction} --seeds {max(known['seeds'])}"
+    )
     text = json.dumps(known, indent=1)
     row.path.write_text(text + "\n")
 
