@@ -207,7 +207,9 @@ def measure_scaling() -> Iterator[Figure]:
         yield from measure("paper", Shape("labels", 9, 128, tuple(names[:count])), variants)
 
 
-def quickest_times(runs: dict[tuple[str, int], Callable[[], object]]) -> dict[tuple[str, int], float]:
+def quickest_times(
+    runs: dict[tuple[str, int], Callable[[], object]],
+) -> dict[tuple[str, int], float]:
     """Return microseconds for each run, of its quickest turn; see the module's text."""
     repeats = {}
     for key, run in runs.items():
