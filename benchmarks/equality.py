@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from hapt_streams import TEST_PEOPLE
-from import_hapt_npz import read_npz
-from streamer.datasets.hapt import SI_SCALE
+from streamer.datasets.compact import read_compact
+from streamer.datasets.dataset import Windows
+from streamer.datasets.hapt import HAPT
 from streamer.share.runtime import ShareModel
 from streamer.share.streaming import StreamStates
 from streamer.training.compiler import compile_run
@@ -48,11 +48,9 @@ def main() -> None:
         compile_run(arguments.run, bundle, "equality")
         model = ShareModel.load(bundle)
     _, network, _ = load_run(arguments.run)
-    streams = [
-        (recording.values * SI_SCALE).astype(np.float32)
-        for recording in read_npz(arguments.data)
-        if recording.person in TEST_PEOPLE
-    ]
+    recordings = read_compact(HAPT, arguments.data)
+    assert not isinstance(recordings, Windows)  # noqa: S101 - tells the type checker
+    streams = [recording.values for recording in recordings if recording.stream.device in HAPT.test]
     figures = [compare(model, network.eval(), streams, hop) for hop in arguments.hops]
     table = Table(title=f"{len(streams)} recordings: hop by hop against torch on whole windows")
     for heading in figures[0]:

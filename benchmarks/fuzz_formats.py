@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -48,7 +49,9 @@ from device_adapters.ble.formats.polar import (
 )
 from device_adapters.ble.formats.thingy52 import Thingy52Decoder
 from device_adapters.ble.formats.witmotion import WitMotionDecoder
-from device_adapters.errors import MalformedPayloadError
+from device_adapters.errors import MalformedPayloadError, PayloadError
+from device_adapters.mqtt.payloads import Packet, PayloadFormat, payload_class, payload_names
+from device_adapters.mqtt.wearable import Wearable
 from device_adapters.samples import StreamInfo
 from device_adapters.timeline import Timeline
 
@@ -145,11 +148,55 @@ def _stream_info(decoder: Decoder) -> StreamInfo:
     return StreamInfo("wrist", channels, units, decoder.rate_hz, "ble", decoder.clock)
 
 
+MQTT_LAYOUTS: dict[str, tuple[str, dict[str, object]]] = {
+    **{name: (name, {}) for name in payload_names()},
+    "json objects": (
+        "json",
+        {"samples": "s", "channels": [f"v.{n}" for n in range(6)], "time_unit": "ms", "rate": ""},
+    ),
+    "cbor columns": ("cbor", {"channels": list("abcdef"), "counter": "", "device": "id"}),
+}
+"""Every registered payload format with its defaults, and two that read documents otherwise."""
+
+
+def _mqtt_parser(title: str) -> Parser:
+    name, options = MQTT_LAYOUTS[title]
+    payloads = payload_class(name)(payload_class(name).Options.model_validate(options))
+    channels = sum(payloads.sensors or (6,))
+
+    def start() -> Parse:
+        wearable = Wearable("wrist", payloads, None, 0.5, 50.0)
+        arrivals = count(1.7e9, 0.1)
+
+        def parse(payload: bytes) -> int:
+            packet = payloads.decode(payload)
+            if packet.values.shape[1] != channels:
+                return 0
+            return sum(len(batch) for batch in wearable.take(packet, next(arrivals)))
+
+        return parse
+
+    return Parser(title, start, _mqtt_payloads(payloads), PayloadError)
+
+
+def _mqtt_payloads(payloads: PayloadFormat) -> tuple[bytes, ...]:
+    """Return payloads of 1 to 12 samples, one after the other."""
+    values = np.random.default_rng(1).normal(size=(12, 6)).astype(np.float32)
+    times = 1.7e9 + np.arange(12) / 50
+    return tuple(
+        payloads.encode(
+            Packet(times[:samples] + 0.24 * number, values[:samples], number, 0.02, "wrist")
+        )
+        for number, samples in enumerate((2, 3, 12, 5, 1))
+    )
+
+
 POLAR_SETTINGS = bytes.fromhex(
     "f0 01 02 00 00 00 01 34 00 01 01 10 00 02 04 f5 00 f4 01 e8 03 d0 07"
 )
 PARSERS: tuple[Parser, ...] = (
     *(_ble_parser(name) for name in DECODERS),
+    *(_mqtt_parser(title) for title in MQTT_LAYOUTS),
     Parser(
         "polar settings",
         lambda: lambda payload: len(parse_settings(payload, 5)),

@@ -24,14 +24,16 @@ from typing_extensions import override
 
 from device_adapters.replay import ReplayAdapter, ReplayOptions
 from device_adapters.session_file import read_annotations
-from import_hapt_npz import import_sessions
+from streamer.datasets.compact import read_compact
+from streamer.datasets.dataset import Windows
+from streamer.datasets.hapt import HAPT
+from streamer.datasets.sessions import write_session
 from streamer.evaluation.frames import confusion_matrix, frame_indices
 from streamer.gateway import Gateway
 from streamer.messages import Label, Segment
 from streamer.publishers import Publisher, PublisherStatistics
 from streamer.recognizer import Recognizer, default_bundle
 
-TEST_PEOPLE = frozenset({2, 4, 9, 10, 12, 13, 18, 20, 24})
 BASIC_ACTIVITIES = ("walk", "walk up stairs", "walk down stairs", "sit", "stand", "lie")
 Frames = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -68,7 +70,7 @@ def main() -> None:
     arguments = parser.parse_args()
     names = Recognizer.load(arguments.bundle).manifest.label_set.names
     with tempfile.TemporaryDirectory() as folder:
-        sessions = import_sessions(arguments.data, Path(folder), TEST_PEOPLE)
+        sessions = import_sessions(arguments.data, Path(folder))
         frames = {
             session.stem: replay(session, arguments.bundle)
             for session in track(sessions, "replaying")
@@ -86,6 +88,18 @@ def main() -> None:
     show(names, truth, predicted, figures)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def import_sessions(data: Path, out: Path) -> list[Path]:
+    """Write the test people's sessions and return their paths."""
+    paths = []
+    recordings = read_compact(HAPT, data)
+    assert not isinstance(recordings, Windows)  # noqa: S101 - tells the type checker
+    for recording in recordings:
+        if recording.stream.device in HAPT.test:
+            paths.append(out / f"{recording.name}.mcap")
+            write_session(recording, paths[-1])
+    return paths
 
 
 def replay(session: Path, bundle: Path) -> Frames:

@@ -93,7 +93,8 @@ class Merger:
         after = np.clip(np.searchsorted(own, times), 1, len(own) - 1)
         gap = own[after] - own[after - 1]
         share = (times - own[after - 1]) / gap
-        found = (share >= 0) & (share <= 1) & (gap <= self._max_gap)
+        between = (share > 0) & (share < 1) & (gap <= self._max_gap)
+        found = between | (share == 0) | (share == 1)
         weight = np.clip(share, 0, 1)[:, None].astype(np.float32)
         return values[after - 1] * (1 - weight) + values[after] * weight, found
 

@@ -103,13 +103,13 @@ class SyntheticAdapter(DeviceAdapter):
             await asyncio.sleep(max(0.0, start + float(device_times[-1]) - loop.time()))
             for device, clock in clocks.items():
                 times = clock.place(device_times, time.time())
-                values = _motion(device_times) + noise.normal(0, 0.05, (options.batch, 6))
+                values = motion(device_times) + noise.normal(0, 0.05, (options.batch, 6))
                 self._queue.put(SampleBatch(device, times, values.astype(np.float32)))
             first += options.batch
         self._queue.put(None)
 
 
-def _motion(times: NDArray[np.float64]) -> NDArray[np.float64]:
+def motion(times: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return acceleration and angular velocity of a wearer who stands and walks in turn, [n, 6]."""
     walks = (times // BOUT_SECONDS % 2 == 1).astype(np.float64)
     phase = 2 * np.pi * STEPS_HZ * times

@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,10 +17,13 @@ from rich.console import Console
 from device_adapters.adapter import DeviceAdapter
 from device_adapters.errors import DeviceAdapterError
 from device_adapters.mqtt.connection import BrokerAddress, split_url
+from device_adapters.mqtt.payloads import payload_class
+from device_adapters.mqtt.simulation import Simulation, SimulationOptions
+from device_adapters.mqtt.subscriber import MqttOptions
 from device_adapters.replay import ReplayAdapter, ReplayOptions
 from streamer import __version__
 from streamer.broker import EmbeddedBroker
-from streamer.config import GatewayConfig, read_gateway_config
+from streamer.config import GatewayConfig, read_gateway_config, read_mqtt_options
 from streamer.demo import run_demo
 from streamer.errors import StreamerError, TrainingError
 from streamer.gateway import Gateway, GatewayStatistics
@@ -40,8 +44,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-import_app = typer.Typer(help="Make sessions of public data sets.", no_args_is_help=True)
-app.add_typer(import_app, name="import")
+
+labels_app = typer.Typer(help="Names of labels, and what they share.", no_args_is_help=True)
+app.add_typer(labels_app, name="labels")
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The gateway's configuration (TOML).")
@@ -51,6 +56,10 @@ BundleOption = Annotated[
 ]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", help="Also write the figures to this file.")
+]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(help="Names to use instead (TOML with a table [labels])."),
 ]
 T = TypeVar("T")
 
@@ -123,35 +132,168 @@ def replay(
         raise next(iter(refused.values()))
 
 
-@import_app.command()
-def hapt(
-    folder: Annotated[Path, typer.Argument(help="The data set's folder, with RawData in it.")],
-    out: Annotated[Path, typer.Option(help="Folder for the sessions.")] = Path("sessions/hapt"),
+@app.command()
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="Tell all of this one.")] = None,
 ) -> None:
-    """Make sessions of HAPT's recordings."""
-    from streamer.datasets.hapt import read_recordings, write_session  # noqa: PLC0415
+    """List the public data sets that can be imported."""
+    from streamer.datasets import DATASETS, find_dataset  # noqa: PLC0415
+    from streamer.datasets.listing import describe_dataset, list_datasets  # noqa: PLC0415
 
-    out.mkdir(parents=True, exist_ok=True)
-    for recording in read_recordings(folder):
-        path = out / f"{recording.session_name}.mcap"
-        write_session(recording, path)
-        typer.echo(f"{path}: {len(recording.values)} samples, {len(recording.spans)} annotations")
+    shown = describe_dataset(find_dataset(name)) if name else list_datasets(DATASETS.values())
+    Console().print(shown, highlight=False)
+
+
+@app.command(name="import")
+def import_dataset(
+    name: Annotated[str, typer.Argument(help="The data set; `streamer datasets` lists them.")],
+    data: Annotated[
+        Path, typer.Option(help="Its folder as published, or a compact file of it (.npz).")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for what is made of it.")],
+    labels: LabelsOption = None,
+) -> None:
+    """Make sessions of a public data set; a file of windows where it was published as windows."""
+    from streamer.datasets import find_dataset  # noqa: PLC0415
+    from streamer.datasets.importing import import_data  # noqa: PLC0415
+    from streamer.datasets.names import read_names  # noqa: PLC0415
+
+    dataset = find_dataset(name)
+    names = read_names(labels, dataset.labels) if labels else {}
+    survey = import_data(dataset, data, out, names)
+    typer.echo(f"{out}: {survey}")
+    for line in survey.missing(dataset):
+        typer.echo(f"not the whole data set: {line}", err=True)
 
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="The training configuration (TOML).")],
+    source: Annotated[
+        Path, typer.Argument(help="A training configuration (TOML), or a folder to learn from.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the run.")] = Path("runs/latest"),
+    labels: LabelsOption = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Compile the result into this bundle, too.")
+    ] = None,
 ) -> None:
-    """Train SHARE on annotated sessions (needs the extra `train`)."""
+    """Train SHARE on annotated recordings (needs the extra `train`)."""
     with _training_installed():
         from streamer.config_file import read_config  # noqa: PLC0415
+        from streamer.datasets.folder import survey_folder  # noqa: PLC0415
+        from streamer.datasets.names import read_names  # noqa: PLC0415
+        from streamer.training.compiler import compile_run  # noqa: PLC0415
         from streamer.training.config import TrainingConfig  # noqa: PLC0415
+        from streamer.training.defaults import configure, rename_labels, unnamed  # noqa: PLC0415
         from streamer.training.trainer import train as train_network  # noqa: PLC0415
 
-    result = train_network(read_config(config, TrainingConfig), out)
+    config = configure(source) if source.is_dir() else read_config(source, TrainingConfig)
+    if labels is not None:
+        config = rename_labels(config, read_names(labels, config.data.labels))
+    if unnamed(config.data.labels):
+        typer.echo(
+            "warning: the labels are plain numbers, so nothing of what they mean can be shared; "
+            "--labels gives them names",
+            err=True,
+        )
+    typer.echo(f"{config.data.sessions}: {survey_folder(config.data.sessions)}")
+    typer.echo(
+        f"the best epoch is chosen by {', '.join(config.data.validation)}; "
+        f"measured on {', '.join(config.data.test) or 'nobody'}"
+    )
+    result = train_network(config, out)
     measured = ", ".join(f"{name} {value:.3f}" for name, value in result.accuracy.items())
     typer.echo(f"{out}: best epoch {result.best_epoch + 1}; on test people: {measured or 'none'}")
+    if bundle is not None:
+        manifest = compile_run(out, bundle, bundle.stem)
+        Console().print(describe_bundle(manifest, bundle.stat().st_size), highlight=False)
+
+
+LabelSource = Annotated[
+    str,
+    typer.Argument(help="A data set's name, a folder to learn from, or a training configuration."),
+]
+
+
+@labels_app.command(name="show")
+def show_labels(source: LabelSource, labels: LabelsOption = None) -> None:
+    """Show labels and what they share, before and after names are replaced."""
+    with _training_installed():
+        from streamer.datasets.names import read_names  # noqa: PLC0415
+
+        published = _published_labels(source)
+        _show_names(published, read_names(labels, published) if labels else {})
+
+
+@labels_app.command(name="suggest")
+def suggest_labels(
+    source: LabelSource,
+    out: Annotated[Path, typer.Option(help="The new file of names (TOML).")],
+    url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="STREAMER_CHAT_URL",
+            help="Ask this server, such as http://127.0.0.1:11434/v1; word vectors serve without.",
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(envvar="STREAMER_CHAT_MODEL", help="The server's model.")
+    ] = "default",
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for an answer.")] = 120.0,
+    vectors: Annotated[
+        Path | None, typer.Option(help="Word vectors (text); all-MiniLM-L6-v2's by default.")
+    ] = None,
+) -> None:
+    """Suggest names that share words (needs the extra `words`).
+
+    Without a server the names come from word vectors and a small vocabulary of motions. A server's
+    key is read from the environment, STREAMER_CHAT_KEY.
+    """
+    with _training_installed():
+        from streamer.training.chat import ChatEndpoint, suggest_by_chat  # noqa: PLC0415
+        from streamer.training.renaming import suggest_by_vectors, write_names  # noqa: PLC0415
+        from streamer.training.word_vectors import file_vectors, minilm_vectors  # noqa: PLC0415
+
+        published = _published_labels(source)
+    if url is not None:
+        key = os.environ.get("STREAMER_CHAT_KEY")
+        names = suggest_by_chat(published, ChatEndpoint(url, model, key, timeout))
+        origin = f"{model} at {url}"
+    elif vectors is not None:
+        names = suggest_by_vectors(published, lambda words: file_vectors(vectors, words))
+        origin = f"the word vectors {vectors}"
+    else:
+        names = suggest_by_vectors(published, minilm_vectors)
+        origin = "the word vectors of all-MiniLM-L6-v2"
+    write_names(out, names, origin)
+    _show_names(published, names)
+    typer.echo(f"{out}: review it, then: streamer train ... --labels {out}")
+
+
+def _published_labels(source: str) -> tuple[str, ...]:
+    from streamer.config_file import read_config  # noqa: PLC0415
+    from streamer.datasets import find_dataset  # noqa: PLC0415
+    from streamer.datasets.names import plain_words  # noqa: PLC0415
+    from streamer.training.config import TrainingConfig  # noqa: PLC0415
+    from streamer.training.defaults import find_labels  # noqa: PLC0415
+
+    path = Path(source)
+    if path.is_dir():
+        return find_labels(path)
+    if path.is_file():
+        return tuple(map(plain_words, read_config(path, TrainingConfig).data.labels))
+    return find_dataset(source).labels
+
+
+def _show_names(published: Sequence[str], names: Mapping[str, str]) -> None:
+    from streamer.datasets.names import renamed  # noqa: PLC0415
+    from streamer.training.renaming import Structure  # noqa: PLC0415
+
+    for label in published:
+        typer.echo(f"{label} -> {names[label]}" if label in names else label)
+    typer.echo(f"as published: {Structure.of(published)}")
+    if names:
+        typer.echo(f"as named:     {Structure.of(renamed(published, names))}")
 
 
 @app.command(name="compile")
@@ -190,6 +332,60 @@ def watch(
 ) -> None:
     """Show live what every wearer does."""
     _run(watch_labels(subscribe(url), Console()))
+
+
+@app.command()
+def simulate(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Send what this gateway's MQTT adapter expects."),
+    ] = None,
+    mqtt: Annotated[
+        str | None, typer.Option(help="The broker, if not the configuration's.")
+    ] = None,
+    payload: Annotated[
+        str | None, typer.Option(help="The format of the messages, if not the configuration's.")
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, help="How many wearables.")] = 1,
+    session: Annotated[
+        Path | None, typer.Option(help="The recording that they send; synthetic if unset.")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=1, max=1000, help="Synthetic samples a second.")] = 50,
+    batch: Annotated[int, typer.Option(min=1, max=1000, help="Samples in a message.")] = 10,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long.")] = None,
+    speed: Annotated[str, typer.Option(help="A multiple of real time, or max: for load.")] = "1",
+    loss: Annotated[float, typer.Option(min=0, max=1, help="Share of messages lost.")] = 0,
+    reorder: Annotated[float, typer.Option(min=0, max=1, help="Share that is overtaken.")] = 0,
+    jitter: Annotated[float, typer.Option(min=0, max=60, help="Longest latency, seconds.")] = 0,
+    drift: Annotated[float, typer.Option(min=0, max=10_000, help="Of the clocks, ppm.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
+) -> None:
+    """Publish what wearables that are not there would send, over a network as bad as you like."""
+    pace = _speed(speed)
+    simulation = Simulation(
+        _mqtt_options(config, mqtt, payload),
+        SimulationOptions(
+            devices=devices,
+            session=session,
+            rate_hz=rate,
+            batch=batch,
+            seconds=seconds,
+            speed=None if pace == "max" else pace,
+            loss=loss,
+            reorder=reorder,
+            jitter_s=jitter,
+            drift_ppm=drift,
+            seed=seed,
+        ),
+    )
+    try:
+        _run(simulation.run())
+    finally:
+        sent = simulation.statistics()
+        typer.echo(
+            f"{sent.messages} messages sent, {sent.overtaken} of them overtaken; "
+            f"{sent.lost_messages} lost on purpose, with {sent.lost_samples} samples"
+        )
 
 
 @app.command()
@@ -272,6 +468,19 @@ def _first(error: BaseException) -> BaseException:
 def _broker(url: str) -> BrokerAddress:
     split_url(url)  # raises the plain error that pydantic would wrap
     return BrokerAddress(url=url)
+
+
+def _mqtt_options(config: Path | None, url: str | None, payload: str | None) -> MqttOptions:
+    """Return the adapter's options that a configuration has, with what is to be otherwise."""
+    chosen: dict[str, Any] = {}
+    if url is not None:
+        chosen["url"] = _broker(url).url
+    if payload is not None:
+        payload_class(payload)  # as for the URL
+        chosen["payload"] = payload
+    if config is not None:
+        return read_mqtt_options(config, chosen)
+    return MqttOptions.model_validate(chosen)
 
 
 def _speed(text: str) -> float | Literal["max"]:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from device_adapters.adapter import AdapterOptions, DeviceAdapter, adapter_class
 from device_adapters.errors import UnknownAdapterError
 from device_adapters.mqtt.connection import BrokerAddress, split_url
+from device_adapters.mqtt.subscriber import MqttOptions
 from device_adapters.samples import check_name
 from streamer.config_file import Section, read_config, validate
 from streamer.errors import ConfigError
@@ -102,6 +103,19 @@ def read_gateway_config(path: Path) -> tuple[GatewayConfig, list[DeviceAdapter]]
         _adapter(path, f"adapters.{number}", section)
         for number, section in enumerate(config.adapters)
     ]
+
+
+def read_mqtt_options(path: Path, chosen: dict[str, Any]) -> MqttOptions:
+    """Return the options of a configuration's first MQTT adapter, with some chosen anew.
+
+    Raises:
+        ConfigError: the file can't be used, or has no MQTT adapter.
+    """
+    for number, section in enumerate(read_config(path, GatewayConfig).adapters):
+        if section.type == "mqtt":
+            content = section.options | chosen
+            return validate(path, MqttOptions, content, prefix=f"adapters.{number}")
+    raise ConfigError(path, "adapters", "has no adapter of type 'mqtt'")
 
 
 def _adapter(path: Path, key: str, section: AdapterSection) -> DeviceAdapter:

@@ -1,5 +1,6 @@
 """Every error that `streamer` raises; the root is `StreamerError`."""
 
+import difflib
 from pathlib import Path
 
 
@@ -58,8 +59,28 @@ class DatasetError(StreamerError):
         super().__init__(f"data set {dataset}: {path} {reason}")
 
 
+class UnknownDatasetError(StreamerError):
+    """A data set that there is no loader of."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        self.name = name
+        self.known = known
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        super().__init__(f"there is no data set {name!r}; {meant}")
+
+
 class TrainingError(StreamerError):
     """Training that can't begin or go on."""
+
+
+class ChatError(StreamerError):
+    """A language model's server that can't be reached, or gives no usable answer."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"{url} {reason}")
 
 
 class MessageError(StreamerError):

@@ -5,9 +5,10 @@ import logging
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+from device_adapters.backoff import Backoff
 from device_adapters.errors import MqttConnectionError
 from device_adapters.mqtt.client import Message, connection
-from device_adapters.mqtt.connection import Backoff, BrokerAddress, split_url
+from device_adapters.mqtt.connection import BrokerAddress, split_url
 from streamer.errors import MessageError
 from streamer.messages import Label, parse_label
 
@@ -42,7 +43,7 @@ async def subscribe(
     address = BrokerAddress(
         url=f"{scheme}://{host}:{port}", username=username, password_file=password_file
     )
-    backoff = Backoff(address.url)
+    backoff = Backoff(f"broker {address.url}")
     while True:
         try:
             async with connection(address) as broker:

@@ -65,18 +65,28 @@ def cut(batch: SampleBatch, sizes: list[int]) -> list[SampleBatch]:
 
 
 class Mosquitto:
-    """Debian's broker on a free port of the loopback interface."""
+    """Debian's broker on a free port of the loopback interface.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: for its files.
+        settings: further lines of its configuration.
+        anonymous: whether who gives no username may connect.
+        scheme: of its URL.
+    """
+
+    def __init__(
+        self, folder: Path, settings: str = "", *, anonymous: bool = True, scheme: str = "mqtt"
+    ) -> None:
         self._program = needs("mosquitto")
         self.port = free_port()
-        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
         self.folder = folder
         self._config = folder / "mosquitto.conf"
         # Subscribers here share the publisher's event loop: by default the broker would drop what
         # they are more than 1,000 messages behind.
         self._config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"
+            f"user root\nmax_queued_messages 0\nlistener {self.port} 127.0.0.1\n"
+            f"allow_anonymous {str(anonymous).lower()}\n{settings}"
         )
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from device_adapters.errors import UnknownAdapterError
+from device_adapters.mqtt.subscriber import MqttAdapter
 from device_adapters.replay import ReplayAdapter
 from device_adapters.synthetic import SyntheticAdapter
 from streamer.config import GatewayConfig, read_gateway_config
@@ -78,7 +79,9 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)
 def test_the_configurations_that_come_along_are_sound(path: Path) -> None:
     _, adapters = read_gateway_config(path)
-    assert all(isinstance(adapter, ReplayAdapter | SyntheticAdapter) for adapter in adapters)
+    assert all(
+        isinstance(adapter, MqttAdapter | ReplayAdapter | SyntheticAdapter) for adapter in adapters
+    )
 
 
 def test_an_unknown_adapter_names_the_known_ones() -> None:

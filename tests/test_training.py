@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from conftest import CHANNELS, EPOCH, UNITS, stream_info
 from device_adapters.samples import SampleBatch
 from device_adapters.session_file import Annotation, SessionWriter
-from streamer.errors import TrainingError
+from streamer.datasets.dataset import UNLABELLED
+from streamer.errors import DatasetError, TrainingError
 from streamer.recognizer import Recognizer
 from streamer.share.labels import END, START, LabelSet
 from streamer.training import trainer
@@ -35,7 +36,6 @@ from streamer.training.config import (
     TrainingConfig,
 )
 from streamer.training.data import (
-    UNLABELLED,
     Stretch,
     cut_windows,
     read_stretches,
@@ -45,6 +45,7 @@ from streamer.training.fitting import _Fitting, learning_rate
 from streamer.training.sampling import WindowSampler
 from streamer.training.trainer import build_network, load_run, train
 from streamer.training.word_sequences import WordLearner
+from streamer.training.word_vectors import WordsConfig, initial_vectors
 
 SEQUENCES = st.lists(st.lists(st.integers(2, 30), min_size=1, max_size=5), min_size=1, max_size=30)
 
@@ -259,6 +260,29 @@ def test_the_whole_way_from_sessions_to_labels(sessions: Path, tmp_path: Path) -
     assert {label.label for label in labels} == {"rest"}
 
 
+def test_a_stretch_without_room_for_the_offset_still_gives_a_window() -> None:
+    def stretch(length: int) -> Stretch:
+        return Stretch("a", np.zeros((length, 3), np.float32), np.zeros(length, np.int64))
+
+    stretches = [stretch(length) for length in (63, 64, 70, 0)]
+    windows = cut_windows(stretches, 64, 32, offset=17)
+    assert windows.starts.tolist() == [63, 127 + 6]
+
+
+def test_words_begin_as_the_configuration_says(sessions: Path, tmp_path: Path) -> None:
+    (tmp_path / "vectors.txt").write_text("shake 1 2 3\nit 0 5 0\nrest -1 0 0\n")
+    words = WordsConfig(source="file", path=tmp_path / "vectors.txt")
+    still = OptimisationConfig(epochs=1, batch=16, stride=16, learning_rate=1e-9)
+    config = configuration(sessions).model_copy(update={"words": words, "optimisation": still})
+    train(config, tmp_path / "run")
+    _, network, _ = load_run(tmp_path / "run")
+    table = network.decoder.embedding.weight.detach().numpy()
+    vectors = initial_vectors(words, network.label_set.vocabulary, table.shape[1], still.seed)
+    assert sorted(vectors) == [2, 3, 4]
+    for token, vector in vectors.items():
+        assert table[token] == pytest.approx(vector, abs=1e-5)
+
+
 def test_the_same_seed_gives_the_same_weights(sessions: Path, tmp_path: Path) -> None:
     config = configuration(sessions)
     for name in ("one", "two"):
@@ -315,14 +339,14 @@ def test_a_run_leaves_figures_and_no_checkpoint(sessions: Path, tmp_path: Path) 
         ({"test": ("cleo",)}, "both data.validation and data.test"),
         ({"validation": ("anna", "ben", "cleo")}, "none is left"),
         ({"window": 30}, "sees 37 samples but the window has 30"),
-        ({"sessions": Path("nowhere")}, "no session"),
+        ({"sessions": Path("nowhere")}, "nothing to learn from"),
         ({"labels": ("sleep",)}, "no annotation"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_told(
     sessions: Path, tmp_path: Path, changes: dict[str, object], told: str
 ) -> None:
-    with pytest.raises(TrainingError, match=told):
+    with pytest.raises((TrainingError, DatasetError), match=told):
         train(configuration(sessions, **changes), tmp_path / "run")
 
 

@@ -1,6 +1,7 @@
 """A connection by aiomqtt, the default."""
 
 import asyncio
+import contextlib
 import socket
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from device_adapters.mqtt.client import (
     IN_FLIGHT,
     QOS,
     QUEUED_MESSAGES,
+    REFUSED,
     InboxStatistics,
     Message,
     MqttConnection,
@@ -39,6 +41,7 @@ class AiomqttConnection(MqttConnection):
     """See `MqttConnection`."""
 
     def __init__(self, address: BrokerAddress, will: Message | None) -> None:
+        self._address = address
         self._url = address.url
         self._inbox = _Inbox(QUEUED_MESSAGES)
         self._sending: set[asyncio.Task[None]] = set()
@@ -59,10 +62,17 @@ class AiomqttConnection(MqttConnection):
 
     @override
     async def __aenter__(self) -> Self:
+        connecting = asyncio.create_task(self._client.__aenter__(), name=f"connect to {self._url}")
         try:
-            await self._client.__aenter__()
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            # A thread connects, and can't be stopped; aiomqtt would leave its socket behind.
+            with contextlib.suppress(aiomqtt.MqttError):
+                await connecting
+                await self._client.__aexit__(None, None, None)
+            raise
         except aiomqtt.MqttError as error:
-            raise MqttConnectionError(self._url, str(error)) from error
+            raise MqttConnectionError(self._url, self._reason(error)) from error
         return self
 
     @override
@@ -78,9 +88,11 @@ class AiomqttConnection(MqttConnection):
     @override
     async def subscribe(self, topic_filter: str) -> None:
         try:
-            await self._client.subscribe(topic_filter, QOS)
+            granted = await self._client.subscribe(topic_filter, QOS)
         except aiomqtt.MqttError as error:
             raise MqttConnectionError(self._url, str(error)) from error
+        if any((code if isinstance(code, int) else code.value) >= REFUSED for code in granted):
+            raise MqttConnectionError(self._url, f"refused to send {topic_filter!r}")
 
     @override
     async def receive(self) -> list[Message]:
@@ -102,6 +114,11 @@ class AiomqttConnection(MqttConnection):
     @override
     def inbox(self) -> InboxStatistics:
         return InboxStatistics(self._inbox.qsize(), QUEUED_MESSAGES, self._inbox.dropped)
+
+    def _reason(self, error: aiomqtt.MqttError) -> str:
+        code = getattr(error, "rc", None)
+        code = getattr(code, "value", code)
+        return self._address.explanation(error) if code is None else self._address.refusal(code)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)

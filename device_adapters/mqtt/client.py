@@ -39,6 +39,10 @@ class InboxStatistics:
     dropped: int
 
 
+REFUSED = 128
+"""What a broker grants in place of a QoS when it refuses a subscription (MQTT 3.1.1, 3.9.3)."""
+
+
 class MqttConnection(ABC):
     """An async context manager: entering connects, leaving disconnects.
 
@@ -54,7 +58,10 @@ class MqttConnection(ABC):
 
     @abstractmethod
     async def subscribe(self, topic_filter: str) -> None:
-        """Ask for the messages of matching topics, and wait until the broker has agreed."""
+        """Ask for the messages of matching topics, and wait until the broker has agreed.
+
+        They come with the quality of service that they were published with, 1 at most.
+        """
 
     @abstractmethod
     async def receive(self) -> list[Message]:

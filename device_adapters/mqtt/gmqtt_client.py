@@ -1,6 +1,7 @@
 """A connection by gmqtt: for thousands of wearables; comes with the extra `fast`."""
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from typing import Any, Self
@@ -15,6 +16,7 @@ from device_adapters.errors import MqttConnectionError
 from device_adapters.mqtt.client import (
     QOS,
     QUEUED_MESSAGES,
+    REFUSED,
     InboxStatistics,
     Message,
     MqttConnection,
@@ -24,9 +26,6 @@ from device_adapters.mqtt.connection import TIMEOUT_SECONDS, BrokerAddress
 NEVER_RECONNECT = {"reconnect_retries": -2}
 """gmqtt would go on by itself, and lose what this connection's owner still has to send; its -1
 means for ever, and 0 once more."""
-
-REFUSED = 128
-"""What a broker grants in place of a QoS when it refuses a subscription (MQTT 3.1.1, 3.9.3)."""
 
 _log = logging.getLogger(__name__)
 _log.addHandler(logging.NullHandler())
@@ -95,10 +94,12 @@ class GmqttConnection(MqttConnection):
                 await self._client.connect(
                     address.host, address.port, self._tls or False, version=MQTTv311
                 )
-        except (MQTTConnectError, OSError) as error:
-            await self._client.disconnect()
-            reason = "Operation timed out" if isinstance(error, TimeoutError) else str(error)
-            raise MqttConnectionError(address.url, reason) from error
+        except MQTTConnectError as error:
+            await self._give_up()
+            raise MqttConnectionError(address.url, address.refusal(error._code)) from error  # noqa: SLF001 - told nowhere else
+        except OSError as error:
+            await self._give_up()
+            raise MqttConnectionError(address.url, address.explanation(error)) from error
         return self
 
     @override
@@ -137,6 +138,10 @@ class GmqttConnection(MqttConnection):
     @override
     def inbox(self) -> InboxStatistics:
         return InboxStatistics(len(self._inbox), QUEUED_MESSAGES, self._dropped)
+
+    async def _give_up(self) -> None:
+        with contextlib.suppress(OSError):  # what ended the connection is raised once more
+            await self._client.disconnect()
 
     def _check(self) -> None:
         if self._lost is not None:

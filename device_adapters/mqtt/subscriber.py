@@ -3,13 +3,15 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Self
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, Self
 
-from pydantic import Field, field_validator, model_validator
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import override
 
 from device_adapters.adapter import AdapterOptions, AdapterStatistics, DeviceAdapter
+from device_adapters.backoff import Backoff
 from device_adapters.errors import (
     InvalidNameError,
     InvalidStreamError,
@@ -17,18 +19,30 @@ from device_adapters.errors import (
     PayloadError,
 )
 from device_adapters.mqtt.client import Message, connection
-from device_adapters.mqtt.connection import Backoff, BrokerAddress
-from device_adapters.mqtt.payloads import Packet, payload_format
+from device_adapters.mqtt.connection import BrokerAddress
+from device_adapters.mqtt.payloads import (
+    MAX_PAYLOAD_BYTES,
+    Packet,
+    PayloadFormat,
+    PayloadOptions,
+    payload_class,
+)
 from device_adapters.mqtt.wearable import Wearable
 from device_adapters.queues import DropOldestQueue
 from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, SampleBatch, StreamInfo
+from device_adapters.units import conversion, si_factors, si_units
 
 CHANNELS = ("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z")
 UNITS = (ACCELERATION,) * 3 + (ANGULAR_VELOCITY,) * 3
 QUEUED_BATCHES = 20_000
 """Two seconds of ten thousand wearables that send a message a second."""
 
+SHORTEST_PAUSE_SECONDS = 0.05
+"""Between two looks for packets that have waited too long."""
+
 DEVICE_LEVEL = "+"
+SHARED = "$share"
+"""The first of two levels, before the topic, of a subscription that a group of gateways shares."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,50 +51,96 @@ class MqttOptions(BrokerAddress, AdapterOptions):
     """Which messages are samples.
 
     Attributes:
-        topic: where the wearables publish; the level `+` is the device's name.
+        topic: where the wearables publish; the level `+` is the device's name. May begin with
+            `$share/<group>/`: each message then goes to one gateway of the group.
         payload: the format of the messages, `raw` for ours.
+        payload_options: the format's own options.
         channels: a name for each channel of the messages.
-        units: the unit of each, `m/s2` (with gravity) or `rad/s`.
+        units: the unit of each in the messages: `m/s2` (with gravity), `g`, `mg`, `rad/s`, `deg/s`
+            or `mdeg/s`.
         max_devices: how many wearables are admitted.
+        reorder_s: how long a message waits for one that it overtook, before that is taken for lost.
     """
 
     topic: str = "wearables/+/imu"
     payload: str = "raw"
+    payload_options: PayloadOptions = Field(
+        default={}, validate_default=True
+    )  # made by its validator
     channels: tuple[str, ...] = CHANNELS
     units: tuple[str, ...] = UNITS
     max_devices: int = Field(default=10_000, ge=1)
-
-    @field_validator("topic")
-    @classmethod
-    def _names_the_device(cls, topic: str) -> str:
-        levels = topic.split("/")
-        if levels.count(DEVICE_LEVEL) != 1 or any("#" in level for level in levels):
-            raise ValueError("must have one level '+', the device's name, and no '#'")
-        return topic
+    reorder_s: float = Field(default=0.5, ge=0, le=10)
 
     @field_validator("payload")
     @classmethod
     def _is_installed(cls, payload: str) -> str:
-        payload_format(payload)
+        payload_class(payload)
         return payload
+
+    @field_validator("payload_options", mode="before")
+    @classmethod
+    def _are_the_formats(cls, options: object, info: ValidationInfo) -> Any:  # noqa: ANN401
+        if "payload" not in info.data:
+            return PayloadOptions()  # the payload's own fault is told
+        model = payload_class(info.data["payload"]).Options
+        for key in options if isinstance(options, dict) else ():
+            if key not in model.model_fields:
+                known = ", ".join(sorted(model.model_fields)) or "none"
+                raise ValueError(f"unknown key {key!r}; known keys are {known}")
+        return model.model_validate(options)
+
+    @model_validator(mode="after")
+    def _names_the_device(self) -> Self:
+        levels = published_topic(self.topic).split("/")
+        wanted = 0 if payload_class(self.payload).names_devices else 1
+        if levels.count(DEVICE_LEVEL) < wanted:
+            raise ValueError("topic must have one level '+', the device's name")
+        if wanted and (levels.count(DEVICE_LEVEL) > wanted or "#" in self.topic):
+            raise ValueError("topic must have one level '+', the device's name, and no '#'")
+        return self
 
     @model_validator(mode="after")
     def _describes_a_stream(self) -> Self:
-        StreamInfo("any", self.channels, self.units, 1.0, "mqtt", "device")
+        StreamInfo("any", self.channels, si_units(self.units), 1.0, "mqtt", "device")
+        payloads = self.payload_format()
+        if payloads.sensors is not None:
+            merged = payloads.merge(np.zeros((1, sum(payloads.sensors)), np.float32)).shape[1]
+            if merged != len(self.channels):
+                raise ValueError(f"{self.payload} has {merged} channels, named {self.channels}")
         return self
+
+    def payload_format(self) -> PayloadFormat:
+        """Return the format with its options."""
+        return payload_class(self.payload)(self.payload_options)
+
+
+def published_topic(topic: str) -> str:
+    """Return the topic that messages come on, without the group that shares them."""
+    levels = topic.split("/", 2)
+    return levels[2] if levels[0] == SHARED and len(levels) == 3 else topic
 
 
 class MqttAdapter(DeviceAdapter):
-    """Subscribes to a topic of every wearable, for ever; reconnects and subscribes again."""
+    """Subscribes to a topic of every wearable, for ever; reconnects and subscribes again.
+
+    Args:
+        options: the validated options.
+        clock: the host's, seconds since the epoch.
+    """
 
     Options = MqttOptions
 
-    def __init__(self, options: MqttOptions) -> None:
+    def __init__(self, options: MqttOptions, clock: Callable[[], float] = time.time) -> None:
         self._options = options
-        self._payloads = payload_format(options.payload)
-        self._device_level = options.topic.split("/").index(DEVICE_LEVEL)
+        self._now = clock
+        self._payloads = options.payload_format()
+        levels = published_topic(options.topic).split("/")
+        self._device_level = None if self._payloads.names_devices else levels.index(DEVICE_LEVEL)
+        self._factors = si_factors(options.units)
         self._streams: dict[str, StreamInfo] = {}
         self._wearables: dict[str, Wearable] = {}
+        self._waiting: set[Wearable] = set()
         self._turned_away: set[str] = set()
         self._queue: DropOldestQueue[SampleBatch] = DropOldestQueue(QUEUED_BATCHES, weight=len)
         self._samples = 0
@@ -96,13 +156,13 @@ class MqttAdapter(DeviceAdapter):
     @override
     async def __aenter__(self) -> Self:
         connection(self._options)  # credentials that can't be read are told at once
-        self._subscription = asyncio.create_task(self._stay_subscribed(), name="mqtt wearables")
+        self._listening = asyncio.create_task(self._listen(), name="mqtt wearables")
         return self
 
     @override
     async def __aexit__(self, *exc_info: object) -> None:
-        self._subscription.cancel()
-        await asyncio.gather(self._subscription, return_exceptions=True)
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
 
     @override
     async def __aiter__(self) -> AsyncIterator[SampleBatch]:
@@ -118,12 +178,18 @@ class MqttAdapter(DeviceAdapter):
     @override
     def statistics(self) -> AdapterStatistics:
         queue = self._queue.statistics()
+        rejected = self._rejected + sum(wearable.rejected for wearable in self._wearables.values())
         return AdapterStatistics(
-            self._samples, self._lost, queue.dropped, queue.used, queue.capacity, self._rejected
+            self._samples, self._lost, queue.dropped, queue.used, queue.capacity, rejected
         )
 
+    async def _listen(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._stay_subscribed(), name="mqtt wearables subscription")
+            tasks.create_task(self._go_on_without_the_lost(), name="mqtt wearables patience")
+
     async def _stay_subscribed(self) -> None:
-        backoff = Backoff(self._options.url)
+        backoff = Backoff(f"broker {self._options.url}")
         while True:
             try:
                 async with connection(self._options) as broker:
@@ -132,60 +198,92 @@ class MqttAdapter(DeviceAdapter):
                     self._subscribed.set()
                     while True:
                         messages = await broker.receive()
-                        self._take(messages, time.time())
+                        self._take(messages, self._now())
             except MqttConnectionError as error:
                 self._subscribed.clear()
                 await backoff.wait(error)
 
+    async def _go_on_without_the_lost(self) -> None:
+        """Let packets go that wait for one which does not come, even if nothing else comes."""
+        while True:
+            await asyncio.sleep(max(self._options.reorder_s, SHORTEST_PAUSE_SECONDS))
+            for wearable in list(self._waiting):
+                self._put(wearable.overdue(self._now()))
+                if not wearable.waits:
+                    self._waiting.discard(wearable)
+
     def _take(self, messages: list[Message], arrival: float) -> None:
         for message in messages:
-            device = message.topic.split("/")[self._device_level]
             try:
-                batch = self._batch(device, message, arrival)
+                packet = self._decode(message)
+                wearable = self._wearable(message, packet)
             except (PayloadError, InvalidNameError, InvalidStreamError) as error:
-                self._turn_away(device, error)
-                batch = None
-            if batch is None:
                 self._rejected += 1
+                self._turn_away(self._sender(message), error)
             else:
-                self._lost += batch.lost
-                self._queue.put(batch)
+                self._put(wearable.take(packet, arrival))
+                if wearable.waits:
+                    self._waiting.add(wearable)
 
-    def _batch(self, device: str, message: Message, arrival: float) -> SampleBatch | None:
-        """Return a message's samples, None if they are of no use.
+    def _put(self, batches: Iterable[SampleBatch]) -> None:
+        for batch in batches:
+            self._lost += batch.lost
+            self._queue.put(batch)
+
+    def _decode(self, message: Message) -> Packet:
+        """Return a message's samples.
 
         Raises:
-            InvalidNameError, InvalidStreamError, PayloadError: with the reason.
+            PayloadError: with the reason.
         """
+        name = self._options.payload
         if message.retain:
-            raise PayloadError(self._options.payload, "it was retained, who knows for how long")
+            raise PayloadError(name, "it was retained, who knows for how long")
+        if len(message.payload) > MAX_PAYLOAD_BYTES:
+            size = len(message.payload)
+            raise PayloadError(name, f"{size} bytes are too many; at most {MAX_PAYLOAD_BYTES}")
         packet = self._payloads.decode(message.payload)
         channels = packet.values.shape[1]
-        if channels != len(self._options.channels):
-            raise PayloadError(
-                self._options.payload,
-                f"{channels} channels; the configuration names {len(self._options.channels)}",
-            )
+        if self._payloads.sensors is None and channels != len(self._options.channels):
+            wanted = len(self._options.channels)
+            raise PayloadError(name, f"{channels} channels; the configuration names {wanted}")
+        return packet
+
+    def _sender(self, message: Message) -> str:
+        """Return the device that the topic names; the topic, where the payload names it."""
+        if self._device_level is None:
+            return message.topic
+        return message.topic.split("/")[self._device_level]
+
+    def _wearable(self, message: Message, packet: Packet) -> Wearable:
+        """Return who sent a packet; one that is new is admitted.
+
+        Raises:
+            InvalidNameError, InvalidStreamError: it is not.
+        """
+        device = packet.device or self._sender(message)
         wearable = self._wearables.get(device)
         if wearable is None:
-            wearable = self._admit(device, packet)
-        return wearable.place(packet, arrival)
+            wearable = self._admit(device, 1 / packet.period_s)
+        return wearable
 
-    def _admit(self, device: str, packet: Packet) -> Wearable:
+    def _admit(self, device: str, rate_hz: float) -> Wearable:
         options = self._options
         if len(self._wearables) == options.max_devices:
             raise InvalidStreamError(
                 device, f"there are {options.max_devices} wearables already, as many as configured"
             )
-        rate = 1 / packet.period_s
+        done = ", ".join(filter(None, (self._payloads.conversion, conversion(options.units))))
         self._streams[device] = StreamInfo(
-            device, options.channels, options.units, rate, "mqtt", "device"
+            device, options.channels, si_units(options.units), rate_hz, "mqtt", "device", done
         )
-        self._wearables[device] = Wearable(device, self._payloads)
+        self._wearables[device] = Wearable(
+            device, self._payloads, self._factors, options.reorder_s, rate_hz
+        )
         return self._wearables[device]
 
-    def _turn_away(self, device: str, error: Exception) -> None:
-        """Tell the first fault of a device; of any number of devices, so many and no more."""
-        if device not in self._turned_away and len(self._turned_away) < self._options.max_devices:
-            self._turned_away.add(device)
-            _log.warning("message of %r rejected: %s", device, error)
+    def _turn_away(self, sender: str, error: Exception) -> None:
+        """Tell the first fault of a sender; of any number of senders, so many and no more."""
+        if sender not in self._turned_away and len(self._turned_away) < self._options.max_devices:
+            self._turned_away.add(sender)
+            _log.warning("message of %r rejected: %s", sender, error)

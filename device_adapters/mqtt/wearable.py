@@ -1,13 +1,15 @@
-"""From a wearable's packets to batches in host time, with what was lost on the way."""
+"""From a wearable's packets to batches in host time and SI units."""
 
-import math
+from collections.abc import Iterable
 
-from device_adapters.clock import CounterUnwrapper, DeviceClock
+import numpy as np
+from numpy.typing import NDArray
+
+from device_adapters.clock import DeviceClock
+from device_adapters.merge import Merger
+from device_adapters.mqtt.ordering import Ordered, PacketOrder
 from device_adapters.mqtt.payloads import Packet, PayloadFormat
 from device_adapters.samples import SampleBatch
-
-LATE_SECONDS = 5.0
-"""A packet less than this behind the newest came late or twice; one further, after a restart."""
 
 
 class Wearable:
@@ -16,40 +18,93 @@ class Wearable:
     Args:
         device: its name.
         payloads: the format that it speaks.
+        factors: what makes SI units of each channel, float32 [channels]; None if they are SI units.
+        patience_s: how long packets wait for one that they overtook.
+        rate_hz: its nominal rate.
     """
 
-    def __init__(self, device: str, payloads: PayloadFormat) -> None:
+    def __init__(
+        self,
+        device: str,
+        payloads: PayloadFormat,
+        factors: NDArray[np.float32] | None,
+        patience_s: float,
+        rate_hz: float,
+    ) -> None:
         self._device = device
-        self._payloads = payloads
+        self._factors = factors
         self._clock = DeviceClock()
-        self._counter = CounterUnwrapper(payloads.counter_bits)
-        self._expected: int | None = None
-        self._newest = -math.inf
-        self._turns = 0
+        self._order = PacketOrder(payloads, patience_s)
+        self._sensors = None if payloads.sensors is None else _Sensors(payloads, rate_hz)
 
-    def place(self, packet: Packet, arrival: float) -> SampleBatch | None:
-        """Return the packet's samples in host time; None if they came late, or came before.
+    @property
+    def rejected(self) -> int:
+        """Packets that came too late, or twice."""
+        return self._order.rejected
+
+    @property
+    def waits(self) -> bool:
+        """Whether a packet waits for one before it."""
+        return self._order.waits
+
+    def take(self, packet: Packet, arrival: float) -> list[SampleBatch]:
+        """Return the batches that are complete with this packet.
 
         Args:
             packet: at least one sample.
             arrival: when it came, seconds since the epoch.
         """
-        number = self._counter.unwrap(packet.counter)
-        lost = 0 if self._expected is None else number - self._expected
-        if lost < 0:
-            if -lost * packet.period_s < LATE_SECONDS:
-                return None
-            self._restart()
-            number, lost = self._counter.unwrap(packet.counter), 0
-        self._expected = number + len(packet.values)
-        turn = self._payloads.clock_turn_s
-        if packet.times[0] < self._newest - turn / 2:
-            self._turns += 1
-        self._newest = float(packet.times[-1])
-        times = self._clock.place(packet.times + self._turns * turn, arrival)
-        return SampleBatch(self._device, times, packet.values, lost)
+        return self._batches(self._order.push(packet, arrival))
 
-    def _restart(self) -> None:
-        self._counter = CounterUnwrapper(self._payloads.counter_bits)
-        self._newest = -math.inf
-        self._turns = 0
+    def overdue(self, now: float) -> list[SampleBatch]:
+        """Return the batches that have waited long enough for one before them."""
+        return self._batches(self._order.overdue(now))
+
+    def _batches(self, packets: Iterable[Ordered]) -> list[SampleBatch]:
+        return [batch for ordered in packets if (batch := self._batch(ordered)) is not None]
+
+    def _batch(self, ordered: Ordered) -> SampleBatch | None:
+        packet, arrival, lost = ordered
+        times, values = packet.times, packet.values
+        if self._sensors is not None:
+            merged = self._sensors.merge(times, values, lost)
+            if merged is None:
+                return None
+            times, values, lost = merged
+        if self._factors is not None:
+            values = values * self._factors
+        return SampleBatch(self._device, self._clock.place(times, arrival), values, lost)
+
+
+class _Sensors:
+    """Puts sensors that are sampled apart on the time base of the first."""
+
+    def __init__(self, payloads: PayloadFormat, rate_hz: float) -> None:
+        widths = payloads.sensors or ()
+        self._payloads = payloads
+        self._starts = np.cumsum([0, *widths]).tolist()
+        self._merger = Merger(widths, rate_hz)
+
+    def merge(
+        self, times: NDArray[np.float64], values: NDArray[np.float32], lost: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32], int] | None:
+        """Return the samples that are complete now, and how many were lost before them."""
+        complete = []
+        # The first sensor's samples last: by then all that they are interpolated from is there.
+        for sensor in reversed(range(len(self._starts) - 1)):
+            own = values[:, self._starts[sensor] : self._starts[sensor + 1]]
+            sampled = ~np.isnan(own[:, 0])
+            if sampled.any():
+                complete.append(
+                    self._merger.push(
+                        sensor, times[sampled], own[sampled], lost if sensor == 0 else 0
+                    )
+                )
+        parts = [part for part in complete if part is not None]
+        if not parts:
+            return None
+        return (
+            np.concatenate([part[0] for part in parts]),
+            self._payloads.merge(np.concatenate([part[1] for part in parts])),
+            sum(part[2] for part in parts),
+        )

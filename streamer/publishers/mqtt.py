@@ -8,9 +8,10 @@ from typing import NamedTuple, Self
 
 from typing_extensions import override
 
+from device_adapters.backoff import Backoff
 from device_adapters.errors import MqttConnectionError
 from device_adapters.mqtt.client import IN_FLIGHT, Message, MqttConnection, connection
-from device_adapters.mqtt.connection import Backoff, BrokerAddress
+from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.queues import DropOldestQueue
 from device_adapters.samples import check_name
 from streamer.messages import Label, Segment
@@ -106,7 +107,7 @@ class MqttPublisher(Publisher):
         self._queue.put(message)
 
     async def _stay_connected(self) -> None:
-        backoff = Backoff(self._broker.url)
+        backoff = Backoff(f"broker {self._broker.url}")
         will = Message(f"{self._root}/status", b"offline", retain=True)
         while True:
             try:

@@ -1,5 +1,6 @@
 """What `streamer train` can be told, as tables of a TOML file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -7,6 +8,7 @@ from pydantic import Field, model_validator
 
 from streamer.config_file import Section
 from streamer.training.network import EncoderShape, PoolingName
+from streamer.training.word_vectors import WordsConfig
 
 
 class DataConfig(Section):
@@ -24,6 +26,7 @@ class DataConfig(Section):
         window: samples in a window.
         hop: samples between two labels, by default.
         labels: the names of the activities; annotations of others are passed over.
+        rename: other names for annotations.
     """
 
     name: str
@@ -37,6 +40,7 @@ class DataConfig(Section):
     window: int = Field(ge=8)
     hop: int = Field(ge=1)
     labels: tuple[str, ...] = Field(min_length=1)
+    rename: dict[str, str] = Field(default_factory=dict)
 
 
 class NetworkConfig(Section):
@@ -143,5 +147,21 @@ class TrainingConfig(Section):
 
     data: DataConfig
     network: NetworkConfig = NetworkConfig()
+    words: WordsConfig = WordsConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     optimisation: OptimisationConfig = OptimisationConfig()
+
+    @model_validator(mode="after")
+    def _only_triples_are_turned(self) -> Self:
+        if self.augmentation.rotation_degrees and not in_triples(self.data.channels):
+            raise ValueError(
+                "augmentation.rotation_degrees must be 0: data.channels are no triples of axes "
+                "named _x, _y, _z, which could be turned"
+            )
+        return self
+
+
+def in_triples(channels: Sequence[str]) -> bool:
+    """Return whether the channels are sensors of three axes, in the order x, y, z."""
+    triples = [channels[start : start + 3] for start in range(0, len(channels), 3)]
+    return all([name[-2:] for name in triple] == ["_x", "_y", "_z"] for triple in triples)

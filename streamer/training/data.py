@@ -1,20 +1,23 @@
-"""Annotated sessions as windows to learn from."""
+"""A folder's annotated recordings as windows to learn from."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from device_adapters.samples import SampleBatch, StreamInfo
-from device_adapters.session_file import Annotation, SessionReader
+from device_adapters.samples import SampleBatch
+from streamer.datasets.dataset import UNLABELLED, Recording, Windows
+from streamer.datasets.folder import read_description, read_folder
+from streamer.datasets.names import plain_words
 from streamer.errors import TrainingError
 from streamer.resample import GridRuns, Resampler
 from streamer.stream_fit import channel_order
 from streamer.training.config import DataConfig
 
-UNLABELLED = -1
+SAMPLES_AT_ONCE = 4096
+"""Resampled together: bounds memory, and changes nothing else."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,27 +61,38 @@ class WindowSet:
 
 
 def read_stretches(config: DataConfig, names: tuple[str, ...]) -> list[Stretch]:
-    """Read all sessions of the configuration's folder.
+    """Read all recordings, or windows, of the configuration's folder.
 
     Raises:
-        TrainingError: there are none.
-        SessionError: one can't be read.
-        StreamMismatchError: a session lacks a channel.
+        DatasetError: there are none, or files are malformed.
+        SessionError: a session can't be read.
+        StreamMismatchError: a recording lacks a channel.
+        TrainingError: windows are of another rate, too short, or lack a channel.
     """
-    paths = sorted(config.sessions.glob("*.mcap"))
-    if not paths:
-        raise TrainingError(
-            f"no session (*.mcap) in {config.sessions}; `streamer import` makes them"
-        )
-    return [stretch for path in paths for stretch in _session_stretches(path, config, names)]
+    description = read_description(config.sessions)
+    content = read_folder(config.sessions, description)
+    rename = {**description.names, **config.rename}
+    if isinstance(content, Windows):
+        return list(_window_stretches(content, config, names, rename))
+    return [
+        stretch
+        for recording in content
+        if len(recording.times)
+        for stretch in _recording_stretches(recording, config, names, rename)
+    ]
 
 
 def cut_windows(stretches: Iterable[Stretch], window: int, stride: int, offset: int) -> WindowSet:
-    """Cut windows whose middle is labelled, every `stride` samples from `offset` on."""
+    """Cut windows whose middle is labelled, every `stride` samples from `offset` on.
+
+    A stretch that has no room for the offset begins as late as it can, so that one that is as long
+    as a window always gives that window.
+    """
     values, starts, labels = [], [], []
     base = 0
     for stretch in stretches:
-        begin = np.arange(offset, len(stretch.values) - window + 1, stride)
+        room = len(stretch.values) - window
+        begin = np.arange(min(offset, max(room, 0)), room + 1, stride)
         label = stretch.labels[begin + window // 2]
         known = label != UNLABELLED
         values.append(stretch.values)
@@ -103,36 +117,63 @@ def transition_matrix(stretches: Iterable[Stretch], labels: int, hop: int) -> ND
     return counts
 
 
-def _session_stretches(path: Path, config: DataConfig, names: tuple[str, ...]) -> Iterator[Stretch]:
-    orders: dict[str, list[int]] = {}
-    slots: dict[str, int] = {}
-    resampler = Resampler(config.rate_hz, len(config.channels))
-    runs: dict[str, list[GridRuns]] = {}
-    annotations: list[Annotation] = []
-    for event in SessionReader(path):
-        if isinstance(event, StreamInfo):
-            orders[event.device] = channel_order(event, config.channels, config.units)
-            slots[event.device] = len(slots)
-            resampler.start(slots[event.device], event.rate_hz)
-            runs[event.device] = []
-        elif isinstance(event, SampleBatch):
-            values = event.values[:, orders[event.device]]
-            batch = SampleBatch(event.device, event.times, values, event.lost)
-            runs[event.device] += resampler.push([slots[event.device]], [batch]).each()
-        elif isinstance(event, Annotation):
-            annotations.append(event)
-    for wearer, grid in runs.items():
-        own = [a for a in annotations if a.wearer == wearer and a.label in names]
-        for first, values in _joined(grid):
-            times = (first + np.arange(len(values))) / config.rate_hz
-            labels = np.full(len(values), UNLABELLED, dtype=np.int64)
-            for annotation in own:
-                inside = (times >= annotation.start) & (times < annotation.end)
-                labels[inside] = names.index(annotation.label)
-            yield Stretch(wearer, values, labels)
+def _recording_stretches(
+    recording: Recording, config: DataConfig, names: tuple[str, ...], rename: Mapping[str, str]
+) -> Iterator[Stretch]:
+    stream, order = recording.stream, channel_order(recording.stream, config.channels, config.units)
+    resampler = Resampler(config.rate_hz, len(order))
+    resampler.start(0, stream.rate_hz)
+    runs: list[GridRuns] = []
+    for first in range(0, len(recording.times), SAMPLES_AT_ONCE):
+        part = slice(first, first + SAMPLES_AT_ONCE)
+        values = recording.values[part, order]
+        batch = SampleBatch(stream.device, recording.times[part], values)
+        runs += resampler.push([0], [batch]).each()
+    known = [
+        (label, annotation)
+        for annotation in recording.annotations
+        if (label := _label(annotation.label, rename, names)) != UNLABELLED
+    ]
+    for first, values in _joined(runs):
+        times = (first + np.arange(len(values))) / config.rate_hz
+        labels = np.full(len(values), UNLABELLED, dtype=np.int64)
+        for label, annotation in known:
+            begin, end = np.searchsorted(times, (annotation.start, annotation.end))
+            labels[begin:end] = label
+        yield Stretch(stream.device, values, labels)
+
+
+def _window_stretches(
+    windows: Windows, config: DataConfig, names: tuple[str, ...], rename: Mapping[str, str]
+) -> Iterator[Stretch]:
+    length = windows.values.shape[1]
+    if windows.rate_hz != config.rate_hz or length < config.window:
+        raise TrainingError(
+            f"{config.sessions} has windows of {length} samples at {windows.rate_hz:g} Hz, which "
+            f"can't become {config.window} at {config.rate_hz:g} Hz"
+        )
+    published = list(zip(windows.channels, windows.units, strict=True))
+    wanted = list(zip(config.channels, config.units, strict=True))
+    if absent := [f"{name} [{unit}]" for name, unit in wanted if (name, unit) not in published]:
+        raise TrainingError(f"the windows in {config.sessions} have no {', '.join(absent)}")
+    order = [published.index(channel) for channel in wanted]
+    place = [_label(name, rename, names) for name in windows.names]
+    labels = np.array([*place, UNLABELLED], dtype=np.int64)[windows.labels]
+    for person, values, label in zip(windows.wearers.tolist(), windows.values, labels, strict=True):
+        if np.isfinite(values[:, order]).all():
+            yield Stretch(person, values[:, order], np.full(length, label))
+
+
+def _label(published: str, rename: Mapping[str, str], names: tuple[str, ...]) -> int:
+    """Return which of the names a published label is learnt under, `UNLABELLED` if under none."""
+    plain = plain_words(published)
+    for name in (rename.get(plain), " ".join(published.lower().split()), plain):
+        if name in names:
+            return names.index(name)
+    return UNLABELLED
 
 
 def _joined(runs: list[GridRuns]) -> Iterator[tuple[int, NDArray[np.float32]]]:
     fresh = [number for number, run in enumerate(runs) if run.fresh[0]]
-    for begin, end in zip(fresh, [*fresh[1:], len(runs)], strict=True):
+    for begin, end in pairwise([*fresh, len(runs)]):
         yield int(runs[begin].first[0]), np.concatenate([run.values for run in runs[begin:end]])

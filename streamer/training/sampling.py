@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamer.training.data import UNLABELLED, Stretch, WindowSet
+from streamer.datasets.dataset import UNLABELLED
+from streamer.training.data import Stretch, WindowSet
 
 
 class WindowSampler:

@@ -3,14 +3,27 @@
 from importlib.metadata import entry_points
 
 from device_adapters.errors import UnknownPayloadFormatError
-from device_adapters.mqtt.payloads.payload import Packet, PayloadFormat
+from device_adapters.mqtt.payloads.payload import (
+    MAX_PAYLOAD_BYTES,
+    Packet,
+    PayloadFormat,
+    PayloadOptions,
+)
 
 ENTRY_POINT_GROUP = "share_streamer.mqtt_payloads"
 
-__all__ = ["ENTRY_POINT_GROUP", "Packet", "PayloadFormat", "payload_format"]
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "MAX_PAYLOAD_BYTES",
+    "Packet",
+    "PayloadFormat",
+    "PayloadOptions",
+    "payload_class",
+    "payload_names",
+]
 
 
-def payload_format(name: str) -> PayloadFormat:
+def payload_class(name: str) -> type[PayloadFormat]:
     """Return the payload format that an installed package registered as `name`.
 
     Raises:
@@ -20,4 +33,9 @@ def payload_format(name: str) -> PayloadFormat:
     if name not in registered.names:
         raise UnknownPayloadFormatError(name, registered.names)
     loaded: type[PayloadFormat] = registered[name].load()
-    return loaded()
+    return loaded
+
+
+def payload_names() -> list[str]:
+    """Return the names of all payload formats that are installed."""
+    return sorted(entry_points(group=ENTRY_POINT_GROUP).names)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from device_adapters.errors import PayloadError
-from device_adapters.mqtt.payloads.payload import Packet, PayloadFormat
+from device_adapters.mqtt.payloads.payload import Packet, PayloadFormat, PayloadOptions
 
 VERSION = 1
 HEADER = struct.Struct("<BBHIII")
@@ -22,8 +22,13 @@ NANOSECOND = 1e-9
 class RawFormat(PayloadFormat):
     """Little-endian float32 in SI units behind a header with counter and device time."""
 
+    counts = "samples"
     counter_bits = 32
     clock_turn_s = 2**32 * MICROSECOND
+
+    @override
+    def __init__(self, options: PayloadOptions) -> None:
+        pass
 
     @override
     def decode(self, payload: bytes) -> Packet:
@@ -45,19 +50,18 @@ class RawFormat(PayloadFormat):
         times = _steps(samples, period_ns) + time_us * MICROSECOND
         return Packet(times, values, counter, period_ns * NANOSECOND)
 
-
-def encode(packet: Packet) -> bytes:
-    """Return the payload of a packet; counter and time are wrapped."""
-    samples, channels = packet.values.shape
-    header = HEADER.pack(
-        VERSION,
-        channels,
-        samples,
-        packet.counter % 2**32,
-        round(float(packet.times[0]) / MICROSECOND) % 2**32,
-        round(packet.period_s / NANOSECOND),
-    )
-    return header + packet.values.astype(VALUE).tobytes()
+    @override
+    def encode(self, packet: Packet) -> bytes:
+        samples, channels = packet.values.shape
+        header = HEADER.pack(
+            VERSION,
+            channels,
+            samples,
+            (packet.counter or 0) % 2**32,
+            round(float(packet.times[0]) / MICROSECOND) % 2**32,
+            round(packet.period_s / NANOSECOND),
+        )
+        return header + packet.values.astype(VALUE).tobytes()
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,149 @@
+"""Packets of one wearable, put in order again, with what never came."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from device_adapters.mqtt.payloads import Packet, PayloadFormat
+
+LATE_SECONDS = 5.0
+"""A packet less than this behind the newest came late or twice; one further, after a restart."""
+
+MAX_WAITING = 16
+"""Packets of a wearable that may wait for one that they overtook."""
+
+
+class Ordered(NamedTuple):
+    """A packet in its place: all before it have come, or are given up.
+
+    Attributes:
+        packet: its times are unwrapped: they go on where the device's clock starts again at 0.
+        arrival: when it came, seconds since the epoch.
+        lost: samples that are missing just before it.
+    """
+
+    packet: Packet
+    arrival: float
+    lost: int
+
+
+class PacketOrder:
+    """Waits for packets that others have overtaken, and counts those that never come.
+
+    The device's counter tells what is missing; without one, its clock does.
+
+    Args:
+        payloads: the format that the wearable speaks.
+        patience_s: how long a packet waits for one before it; with 0, not at all.
+    """
+
+    def __init__(self, payloads: PayloadFormat, patience_s: float) -> None:
+        self._counts = payloads.counts
+        self._modulus = 1 << payloads.counter_bits
+        self._turn = payloads.clock_turn_s
+        self._patience = patience_s
+        self._waiting: list[tuple[Packet, float]] = []
+        self._begun = False
+        self._expected = 0
+        self._newest = 0.0
+        self._arrival = 0.0
+        self.rejected = 0
+        """Packets that came too late, or twice."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether a packet waits for one before it."""
+        return bool(self._waiting)
+
+    def push(self, packet: Packet, arrival: float) -> list[Ordered]:
+        """Take in a packet and return those whose turn it is now."""
+        if not self._begun:
+            return [self._begin(packet, arrival)]
+        packet = self._unwrapped(packet)
+        missing = self._missing_before(packet)
+        if missing == 0:
+            ordered = self._follow(packet, arrival, 0)
+            return [ordered, *self._successors()] if self._waiting else [ordered]
+        if missing > 0 and not self._was_set(packet, arrival):
+            self._waiting.append((packet, arrival))
+            return self.overdue(arrival)
+        if 0 <= self._newest - packet.times[0] < LATE_SECONDS:
+            self.rejected += 1
+            return []
+        return [*self._give_up(), self._begin(packet, arrival)]
+
+    def overdue(self, now: float) -> list[Ordered]:
+        """Return the packets that have waited long enough; what they waited for is lost."""
+        ordered: list[Ordered] = []
+        while self._waiting and (
+            len(self._waiting) > MAX_WAITING
+            or now - min(arrival for _, arrival in self._waiting) >= self._patience
+        ):
+            ordered += self._pass_over()
+        return ordered
+
+    def _give_up(self) -> list[Ordered]:
+        ordered: list[Ordered] = []
+        while self._waiting:
+            ordered += self._pass_over()
+        return ordered
+
+    def _pass_over(self) -> list[Ordered]:
+        """Go on with the first packet that waits."""
+        packet, arrival = self._first_waiting()
+        self._waiting.remove((packet, arrival))
+        missing = self._missing_before(packet)
+        return [self._follow(packet, arrival, missing), *self._successors()]
+
+    def _successors(self) -> list[Ordered]:
+        """Return the waiting packets before which nothing is missing any more."""
+        ordered: list[Ordered] = []
+        while self._waiting:
+            packet, arrival = self._first_waiting()
+            missing = self._missing_before(packet)
+            if missing > 0:
+                break
+            self._waiting.remove((packet, arrival))
+            if missing == 0:
+                ordered.append(self._follow(packet, arrival, 0))
+            else:
+                self.rejected += 1
+        return ordered
+
+    def _first_waiting(self) -> tuple[Packet, float]:
+        return min(self._waiting, key=lambda waiting: self._missing_before(waiting[0]))
+
+    def _begin(self, packet: Packet, arrival: float) -> Ordered:
+        self._begun = True
+        self._expected = packet.counter or 0
+        return self._follow(packet, arrival, 0)
+
+    def _follow(self, packet: Packet, arrival: float, missing: int) -> Ordered:
+        lost = missing
+        if self._counts == "messages" and missing:
+            elapsed = float(packet.times[0]) - self._newest
+            lost = max(missing, round(elapsed / packet.period_s) - 1)
+        if packet.counter is not None:
+            step = len(packet.times) if self._counts == "samples" else 1
+            self._expected += missing + step
+        self._newest = float(packet.times[-1])
+        self._arrival = arrival
+        return Ordered(packet, arrival, lost)
+
+    def _missing_before(self, packet: Packet) -> int:
+        """Return how many samples, or messages, are missing; negative if it is behind."""
+        if packet.counter is None:
+            elapsed = float(packet.times[0]) - self._newest
+            return max(0, round(elapsed / packet.period_s) - 1) if elapsed > 0 else -1
+        half = self._modulus >> 1
+        return (packet.counter - self._expected + half) % self._modulus - half
+
+    def _was_set(self, packet: Packet, arrival: float) -> bool:
+        """Tell whether the clock of a device without a counter was set: nothing is missing."""
+        elapsed = float(packet.times[0]) - self._newest
+        return packet.counter is None and elapsed - (arrival - self._arrival) > LATE_SECONDS
+
+    def _unwrapped(self, packet: Packet) -> Packet:
+        turns = round((self._newest - float(packet.times[0])) / self._turn)
+        if turns <= 0:
+            return packet
+        return replace(packet, times=packet.times + turns * self._turn)

@@ -1,0 +1,41 @@
+"""Units that wearables send in, and what makes SI units of them."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, STANDARD_GRAVITY
+
+DEGREE = math.pi / 180.0
+
+UNITS = {
+    ACCELERATION: (ACCELERATION, 1.0),
+    "g": (ACCELERATION, STANDARD_GRAVITY),
+    "mg": (ACCELERATION, 1e-3 * STANDARD_GRAVITY),
+    ANGULAR_VELOCITY: (ANGULAR_VELOCITY, 1.0),
+    "deg/s": (ANGULAR_VELOCITY, DEGREE),
+    "mdeg/s": (ANGULAR_VELOCITY, 1e-3 * DEGREE),
+}
+"""For each unit of a wearable the SI unit, and how many of it one is."""
+
+TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+"""For each unit of a device's clock how many seconds one is."""
+
+
+def si_units(units: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the SI unit of each unit; one that is not known stays as it is."""
+    return tuple(UNITS[unit][0] if unit in UNITS else unit for unit in units)
+
+
+def si_factors(units: tuple[str, ...]) -> NDArray[np.float32] | None:
+    """Return what to multiply each channel with, float32 [channels]; None if all are SI units."""
+    factors = [UNITS[unit][1] for unit in units]
+    return None if set(factors) == {1.0} else np.array(factors, dtype=np.float32)
+
+
+def conversion(units: tuple[str, ...]) -> str:
+    """Return what is done to reach SI units, such as `g to m/s2`; empty if nothing."""
+    return ", ".join(
+        f"{unit} to {UNITS[unit][0]}" for unit in dict.fromkeys(units) if UNITS[unit][0] != unit
+    )

@@ -1,0 +1,275 @@
+"""CSV files of any layout, as a small description tells."""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from device_adapters.samples import (
+    ACCELERATION,
+    ANGULAR_VELOCITY,
+    STANDARD_GRAVITY,
+    StreamInfo,
+)
+from streamer.config_file import Section
+from streamer.datasets.dataset import UNLABELLED, Recording, build_recording, hour_start
+from streamer.datasets.names import plain_words
+from streamer.errors import DatasetError
+
+TO_SI = {
+    "m/s2": (ACCELERATION, 1.0),
+    "g": (ACCELERATION, STANDARD_GRAVITY),
+    "mg": (ACCELERATION, STANDARD_GRAVITY / 1000),
+    "rad/s": (ANGULAR_VELOCITY, 1.0),
+    "deg/s": (ANGULAR_VELOCITY, float(np.pi) / 180),
+    "mdeg/s": (ANGULAR_VELOCITY, float(np.pi) / 180_000),
+}
+"""Units that files may be in: the SI unit, and the factor to it."""
+
+RESTART_SECONDS = 1.0
+"""A step back in time by more than this begins another recording; by less it is disorder."""
+
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
+class ChannelColumn(Section):
+    """Where a channel is.
+
+    Attributes:
+        column: its column's name.
+        unit: its unit.
+    """
+
+    column: str
+    unit: Literal["m/s2", "g", "mg", "rad/s", "deg/s", "mdeg/s"]
+
+
+class CsvLayout(Section):
+    """What the files look like; the first line names the columns.
+
+    Attributes:
+        files: which files, as a pattern such as `**/*.csv`.
+        delimiter: between columns.
+        time: the column of the samples' times; without it they follow each other at the rate.
+        time_unit: its unit, or `iso` for dates and times.
+        label: the column of what was done; without it the path tells.
+        subject: the column of who it was; without it the path tells, or each file is a wearer.
+        path: a regular expression that files' paths below the folder match, with the groups
+            `label` and `subject`, or one of them.
+        unlabelled: values of the label's column that stand for nothing known.
+        channels: the channels that are read, in order.
+    """
+
+    files: str = "**/*.csv"
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    time: str | None = None
+    time_unit: Literal["s", "ms", "us", "ns", "iso"] = "s"
+    label: str | None = None
+    subject: str | None = None
+    path: str | None = None
+    unlabelled: tuple[str, ...] = ()
+    channels: dict[str, ChannelColumn] = Field(min_length=1)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The channels' SI units."""
+        return tuple(TO_SI[channel.unit][0] for channel in self.channels.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """A file's columns: times [n], values [n, channels] in SI units, labels and wearers [n]."""
+
+    times: NDArray[np.float64] | None
+    values: NDArray[np.float32]
+    labels: NDArray[np.str_]
+    wearers: NDArray[np.str_]
+
+
+class CsvFiles:
+    """A folder of CSV files.
+
+    Args:
+        dataset: the data set's name.
+        folder: where the files are.
+        layout: what they look like.
+        rate_hz: samples a second.
+
+    Raises:
+        DatasetError: there is no file, or the expression for paths is wrong.
+    """
+
+    def __init__(self, dataset: str, folder: Path, layout: CsvLayout, rate_hz: float) -> None:
+        self._dataset = dataset
+        self._folder = folder
+        self._layout = layout
+        self._rate_hz = rate_hz
+        self._paths = sorted(path for path in folder.glob(layout.files) if path.is_file())
+        if not self._paths:
+            raise DatasetError(dataset, folder, f"holds no file {layout.files}")
+        try:
+            self._pattern = re.compile(layout.path or "")
+        except re.error as error:
+            raise DatasetError(
+                dataset, folder, f"can't be read: path = {layout.path!r} is no expression: {error}"
+            ) from error
+
+    @property
+    def _conversion(self) -> str:
+        """What is done to reach SI units."""
+        foreign = {c.unit for c in self._layout.channels.values()} - {
+            ACCELERATION,
+            ANGULAR_VELOCITY,
+        }
+        return ", ".join(f"{unit} to {TO_SI[unit][0]}" for unit in sorted(foreign))
+
+    def recordings(self) -> Iterator[Recording]:
+        """Read the files, a recording for each stretch of one wearer.
+
+        Raises:
+            DatasetError: a file is malformed; the message names it, the row and the column.
+        """
+        number = 0
+        for path in self._paths:
+            columns = self._read(path)
+            for begin, end in self._stretches(columns):
+                part = slice(begin, end)
+                number += 1
+                name = path.relative_to(self._folder).with_suffix("").as_posix()
+                suffix = f"_{begin}" if begin else ""
+                yield self._recording(name.replace("/", "_") + suffix, columns, part, number)
+
+    def _recording(self, name: str, columns: _Columns, part: slice, number: int) -> Recording:
+        layout = self._layout
+        values, published = columns.values[part], columns.labels[part]
+        counted = np.arange(len(values)) / self._rate_hz
+        times = hour_start(number) + counted if columns.times is None else columns.times[part]
+        if columns.times is not None and np.nanmin(times, initial=np.inf) < hour_start(0):
+            times = hour_start(number) + times - np.nanmin(times)
+        raw, places = np.unique(published, return_inverse=True)
+        none = {"", *layout.unlabelled}
+        names = tuple(dict.fromkeys(plain_words(str(label)) for label in raw))
+        index = np.array(
+            [
+                UNLABELLED if str(label) in none else names.index(plain_words(str(label)))
+                for label in raw
+            ]
+        )
+        stream = StreamInfo(
+            str(columns.wearers[part][0]),
+            tuple(layout.channels),
+            layout.units,
+            self._rate_hz,
+            "csv",
+            "recording",
+            self._conversion,
+        )
+        return build_recording(name, stream, times, values, index[places], names)
+
+    @staticmethod
+    def _stretches(columns: _Columns) -> Iterator[tuple[int, int]]:
+        """Part a file where its wearer changes or its time starts afresh."""
+        changes = columns.wearers[1:] != columns.wearers[:-1]
+        if columns.times is not None:
+            changes |= np.diff(columns.times) < -RESTART_SECONDS
+        starts = (np.flatnonzero(changes) + 1).tolist()
+        return pairwise([0, *starts, len(columns.wearers)])
+
+    def _read(self, path: Path) -> _Columns:
+        layout = self._layout
+        wanted = [channel.column for channel in layout.channels.values()]
+        names = [*wanted, *(c for c in (layout.time, layout.label, layout.subject) if c)]
+        table = self._table(path, names)
+        count = len(table[wanted[0]])
+        values = np.stack([self._numbers(path, name, table[name]) for name in wanted], axis=1)
+        scale = np.array([TO_SI[channel.unit][1] for channel in layout.channels.values()])
+        groups = self._groups(path)
+        return _Columns(
+            None if layout.time is None else self._times(path, layout.time, table[layout.time]),
+            (values * scale).astype(np.float32),
+            np.array(table[layout.label] if layout.label else [groups.get("label", "")] * count),
+            np.array(
+                table[layout.subject]
+                if layout.subject
+                else [groups.get("subject") or path.stem] * count
+            ),
+        )
+
+    def _groups(self, path: Path) -> dict[str, str]:
+        if not self._pattern.pattern:
+            return {}
+        relative = path.relative_to(self._folder).as_posix()
+        match = self._pattern.fullmatch(relative)
+        if match is None:
+            raise DatasetError(
+                self._dataset, path, f"does not match path = {self._pattern.pattern!r}"
+            )
+        return match.groupdict("")
+
+    def _table(self, path: Path, names: Sequence[str]) -> dict[str, list[str]]:
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                rows = csv.reader(file, delimiter=self._layout.delimiter, skipinitialspace=True)
+                header = [name.strip() for name in next(rows, [])]
+                places = [self._place(path, name, header) for name in names]
+                kept: list[list[str]] = []
+                for number, row in enumerate(rows, start=2):
+                    if len(row) == len(header):
+                        kept.append([row[place].strip() for place in places])
+                    elif row:
+                        raise DatasetError(
+                            self._dataset,
+                            path,
+                            f"has {len(row)} columns in line {number}; the first has {len(header)}",
+                        )
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DatasetError(self._dataset, path, f"can't be read: {error}") from error
+        if not kept:
+            raise DatasetError(self._dataset, path, "has no row below the columns' names")
+        return dict(zip(names, map(list, zip(*kept, strict=True)), strict=True))
+
+    def _place(self, path: Path, name: str, header: list[str]) -> int:
+        if name not in header:
+            raise DatasetError(
+                self._dataset, path, f"has no column {name!r}; it has {', '.join(header) or 'none'}"
+            )
+        return header.index(name)
+
+    def _numbers(self, path: Path, column: str, texts: list[str]) -> NDArray[np.float64]:
+        """Return a column's numbers; an empty field is missing."""
+        try:
+            return np.array([text or "nan" for text in texts], dtype=np.float64)
+        except ValueError:
+            row, text = next((r, t) for r, t in enumerate(texts, start=1) if not _is_number(t))
+            raise DatasetError(
+                self._dataset, path, f"has {text!r} in row {row} of column {column!r}: no number"
+            ) from None
+
+    def _times(self, path: Path, column: str, texts: list[str]) -> NDArray[np.float64]:
+        """Return times in seconds."""
+        unit = self._layout.time_unit
+        if unit != "iso":
+            return self._numbers(path, column, texts) * SECONDS[unit]
+        try:
+            moments = np.array([text or "NaT" for text in texts], dtype="datetime64[ns]")
+        except ValueError as error:
+            raise DatasetError(
+                self._dataset, path, f"has a time in column {column!r} that is no date: {error}"
+            ) from error
+        seconds = moments.astype(np.int64) / 1e9
+        return np.where(np.isnat(moments), np.nan, seconds)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text or "nan")
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,231 @@
+"""What is known of a public data set, and the two shapes that all of them are read into."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_adapters.samples import StreamInfo
+from device_adapters.session_file import Annotation
+
+UNLABELLED = -1
+"""The label index of a sample or window of which nobody says what was done."""
+
+FIRST_SESSION_START = 946_684_800.0
+"""2000-01-01T00:00:00Z: where recordings without a date begin, an hour apart."""
+
+LONGEST_GAP_SECONDS = 0.1
+"""Missing time that the gateway interpolates; more is counted as a gap."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """A continuous recording of one wearer.
+
+    Attributes:
+        name: the file name of its session, without suffix.
+        stream: whose samples they are, their channels, SI units and rate.
+        times: seconds since the epoch, rising, float64 [n].
+        values: float32 [n, channels], finite.
+        annotations: what was done when; stretches may be without.
+        not_finite: samples left out for a missing or infinite value.
+        out_of_order: samples left out because they are not later than the one before.
+    """
+
+    name: str
+    stream: StreamInfo
+    times: NDArray[np.float64]
+    values: NDArray[np.float32]
+    annotations: tuple[Annotation, ...]
+    not_finite: int = 0
+    out_of_order: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """A set that was published as windows.
+
+    Attributes:
+        values: float32 [windows, window, channels].
+        labels: index into `names`, int64 [windows]; `UNLABELLED` where unknown.
+        wearers: whose each window is, [windows].
+        names: the labels.
+        channels: their names.
+        units: their units.
+        rate_hz: samples a second.
+    """
+
+    values: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    wearers: NDArray[np.str_]
+    names: tuple[str, ...]
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    rate_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A public data set.
+
+    Attributes:
+        name: what commands call it.
+        title: what its authors call it, who they are, and where they published.
+        licence: its terms.
+        source: where it comes from.
+        layout: the files that are expected, for people.
+        rate_hz: samples a second.
+        channels: the channels that are read, in order.
+        units: their SI units.
+        si_scale: what published values are multiplied by to be in these units.
+        conversion: the same in words; empty if nothing is converted.
+        labels: the activities, in the order of their published numbers.
+        wearers: everybody in the whole set.
+        recordings: recordings (or windows) in the whole set.
+        window: samples in a window, as the SHARE paper or the set itself cuts them.
+        test: the people on whom published figures are measured.
+        read: reads the official layout.
+
+    Raises:
+        DatasetError: by `read`, if files are missing or malformed.
+    """
+
+    name: str
+    title: str
+    licence: str
+    source: str
+    layout: str
+    rate_hz: float
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    si_scale: tuple[float, ...]
+    conversion: str
+    labels: tuple[str, ...]
+    wearers: tuple[str, ...]
+    recordings: int
+    window: int
+    test: tuple[str, ...]
+    read: Callable[[Path], Iterator[Recording] | Windows]
+
+    def stream(self, wearer: str) -> StreamInfo:
+        """Return what is said of a wearer's stream."""
+        return StreamInfo(
+            wearer, self.channels, self.units, self.rate_hz, self.name, "recording", self.conversion
+        )
+
+    def to_si(self, published: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Convert published values [..., channels] to SI units."""
+        converted: NDArray[np.float32] = (published * np.array(self.si_scale)).astype(np.float32)
+        return converted
+
+
+@dataclass(slots=True)
+class Survey:
+    """Counts of what was read of a data set."""
+
+    wearers: set[str] = field(default_factory=set)
+    labels: set[str] = field(default_factory=set)
+    recordings: int = 0
+    samples: int = 0
+    unlabelled: int = 0
+    not_finite: int = 0
+    out_of_order: int = 0
+    gaps: int = 0
+
+    def add(self, recording: Recording) -> None:
+        """Count a recording."""
+        times, rate = recording.times, recording.stream.rate_hz
+        self.wearers.add(recording.stream.device)
+        self.labels.update(annotation.label for annotation in recording.annotations)
+        self.recordings += 1
+        self.samples += len(times)
+        known = np.zeros(len(times), dtype=np.bool_)
+        for annotation in recording.annotations:
+            begin, end = np.searchsorted(times, (annotation.start, annotation.end))
+            known[begin:end] = True
+        self.unlabelled += int((~known).sum())
+        self.not_finite += recording.not_finite
+        self.out_of_order += recording.out_of_order
+        self.gaps += int((np.diff(times) - 1 / rate > LONGEST_GAP_SECONDS + 1e-6).sum())
+
+    def add_windows(self, windows: Windows) -> None:
+        """Count a set of windows."""
+        self.wearers.update(windows.wearers.tolist())
+        known = windows.labels[windows.labels != UNLABELLED]
+        self.labels.update(windows.names[label] for label in np.unique(known).tolist())
+        self.recordings += len(windows.values)
+        self.samples += windows.values.shape[0] * windows.values.shape[1]
+        self.not_finite += int((~np.isfinite(windows.values).all(axis=2)).sum())
+        self.unlabelled += (len(windows.labels) - len(known)) * windows.values.shape[1]
+
+    def __str__(self) -> str:
+        """Return the counts in a line."""
+        return (
+            f"{len(self.wearers)} people, {self.recordings} recordings, {self.samples} samples "
+            f"({self.unlabelled} without a label), {len(self.labels)} labels; left out: "
+            f"{self.not_finite} samples with a missing value, {self.out_of_order} out of order; "
+            f"{self.gaps} gaps over {1000 * LONGEST_GAP_SECONDS:g} ms"
+        )
+
+    def missing(self, dataset: Dataset) -> list[str]:
+        """Return what the whole data set has and this has not, a line each."""
+        lines = []
+        if self.recordings != dataset.recordings:
+            lines.append(f"{self.recordings} recordings of {dataset.recordings}")
+        if absent := [wearer for wearer in dataset.wearers if wearer not in self.wearers]:
+            lines.append(f"nothing of {', '.join(absent)}")
+        if absent := [label for label in dataset.labels if label not in self.labels]:
+            lines.append(f"nobody does: {', '.join(absent)}")
+        return lines
+
+
+def hour_start(number: int) -> float:
+    """Return when recording `number` is set to begin, where the data set bears no date."""
+    return FIRST_SESSION_START + 3600.0 * number
+
+
+def build_recording(
+    name: str,
+    stream: StreamInfo,
+    times: NDArray[np.float64],
+    values: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    names: Sequence[str],
+) -> Recording:
+    """Leave out and count samples that can't be used, and turn labels into annotations.
+
+    Args:
+        name: of the recording.
+        stream: whose it is.
+        times: seconds since the epoch, [n].
+        values: SI units, [n, channels].
+        labels: index into `names`, or `UNLABELLED`, [n].
+        names: the labels.
+    """
+    finite = np.isfinite(times) & np.isfinite(values).all(axis=1)
+    later = np.ones(int(finite.sum()), dtype=np.bool_)
+    later[1:] = np.diff(np.maximum.accumulate(times[finite])) > 0
+    kept = np.flatnonzero(finite)[later]
+    times, values, labels = times[kept], values[kept], labels[kept]
+    return Recording(
+        name,
+        stream,
+        times,
+        values,
+        tuple(_annotations(stream, times, labels, names)),
+        not_finite=int((~finite).sum()),
+        out_of_order=int((~later).sum()),
+    )
+
+
+def _annotations(
+    stream: StreamInfo, times: NDArray[np.float64], labels: NDArray[np.int64], names: Sequence[str]
+) -> Iterator[Annotation]:
+    edges = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
+    for begin, end in pairwise(edges):
+        if begin < end and labels[begin] != UNLABELLED:
+            until = float(times[end - 1]) + 1 / stream.rate_hz
+            yield Annotation(stream.device, names[labels[begin]], float(times[begin]), until)

@@ -1,0 +1,130 @@
+"""A folder to learn from: sessions, windows, CSV files, or what SHARE's released code reads.
+
+`dataset.toml` in it tells what the files don't. Sessions need none.
+"""
+
+from collections.abc import Container, Iterator
+from pathlib import Path
+
+import tomli_w
+from pydantic import Field
+
+from streamer.config_file import Section, read_config
+from streamer.datasets.csv_files import CsvFiles, CsvLayout
+from streamer.datasets.dataset import Dataset, Recording, Survey, Windows
+from streamer.datasets.names import plain_words
+from streamer.datasets.sessions import read_session
+from streamer.datasets.share_arrays import TEST_WEARER, read_share_arrays
+from streamer.datasets.windows import WINDOWS_FILE, read_windows
+from streamer.errors import DatasetError
+
+DESCRIPTION_FILE = "dataset.toml"
+
+
+class Description(Section):
+    """What `dataset.toml` says.
+
+    Attributes:
+        name: the data set's name, for the bundle's manifest.
+        licence: its terms, for the manifest.
+        rate_hz: samples a second; needed for CSV files and for arrays.
+        window: samples in a window.
+        validation: wearers held out to choose the best epoch.
+        test: wearers on whom the accuracy is measured.
+        labels: better names for labels.
+        csv: what the CSV files look like.
+    """
+
+    name: str
+    licence: str = "unknown"
+    rate_hz: float | None = Field(default=None, gt=0)
+    window: int | None = Field(default=None, ge=8)
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    labels: dict[str, str] = Field(default_factory=dict)
+    csv: CsvLayout | None = None
+
+    @property
+    def names(self) -> dict[str, str]:
+        """`labels`, both sides as plain words."""
+        return {plain_words(old): plain_words(new) for old, new in self.labels.items()}
+
+
+def read_description(folder: Path) -> Description:
+    """Read the folder's description; without one, what can be said of it.
+
+    Raises:
+        ConfigError: it can't be read, or has a wrong key.
+    """
+    path = folder / DESCRIPTION_FILE
+    if path.is_file():
+        return read_config(path, Description)
+    name = folder.resolve().name
+    return Description(name=name, test=(TEST_WEARER,) if _is_share(folder) else ())
+
+
+def write_description(folder: Path, dataset: Dataset, wearers: Container[str]) -> None:
+    """Write the description of an imported data set, of which these wearers are there."""
+    content = {
+        "name": f"{dataset.name} ({dataset.title})",
+        "licence": dataset.licence,
+        "rate_hz": dataset.rate_hz,
+        "window": dataset.window,
+        "test": [wearer for wearer in dataset.test if wearer in wearers],
+    }
+    (folder / DESCRIPTION_FILE).write_text(tomli_w.dumps(content), encoding="utf-8")
+
+
+def read_folder(folder: Path, description: Description) -> Iterator[Recording] | Windows:
+    """Read whatever the folder holds.
+
+    Raises:
+        DatasetError: it holds nothing to learn from, or files are malformed.
+        SessionError: a session can't be read.
+    """
+    if (folder / WINDOWS_FILE).is_file():
+        return read_windows(folder / WINDOWS_FILE)
+    if _is_share(folder):
+        return read_share_arrays(folder, _rate(folder, description))
+    if description.csv is not None:
+        rate_hz = _rate(folder, description)
+        return CsvFiles(description.name, folder, description.csv, rate_hz).recordings()
+    paths = sorted(folder.glob("*.mcap"))
+    if not paths:
+        raise DatasetError(
+            description.name,
+            folder,
+            f"holds nothing to learn from: no session (*.mcap; `streamer import` makes them), no "
+            f"{WINDOWS_FILE}, no X_train.npy, and no {DESCRIPTION_FILE} with a table [csv]",
+        )
+    return (recording for path in paths for recording in read_session(path))
+
+
+def survey_folder(folder: Path) -> Survey:
+    """Read a folder and count what is in it.
+
+    Raises:
+        ConfigError: its description has a fault.
+        DatasetError: it holds nothing to learn from, or files are malformed.
+        SessionError: a session can't be read.
+    """
+    survey = Survey()
+    content = read_folder(folder, read_description(folder))
+    if isinstance(content, Windows):
+        survey.add_windows(content)
+    else:
+        for recording in content:
+            survey.add(recording)
+    return survey
+
+
+def _is_share(folder: Path) -> bool:
+    return (folder / "X_train.npy").is_file()
+
+
+def _rate(folder: Path, description: Description) -> float:
+    if description.rate_hz is None:
+        raise DatasetError(
+            description.name, folder / DESCRIPTION_FILE, "must tell rate_hz, the samples a second"
+        )
+    return description.rate_hz

@@ -1,0 +1,37 @@
+"""What `streamer import` does: a data set becomes a folder that training reads."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from streamer.datasets import read_dataset
+from streamer.datasets.dataset import Dataset, Survey, Windows
+from streamer.datasets.folder import write_description
+from streamer.datasets.sessions import write_session
+from streamer.datasets.windows import WINDOWS_FILE, rename_windows, write_windows
+
+
+def import_data(dataset: Dataset, data: Path, out: Path, names: Mapping[str, str]) -> Survey:
+    """Write sessions, or a file of windows, and their description; return what was found.
+
+    Args:
+        dataset: the data set.
+        data: its folder as published, or a compact file of it.
+        out: the new folder.
+        names: labels to write under other names.
+
+    Raises:
+        DatasetError: the data set can't be read.
+        SessionError: a session can't be written.
+    """
+    survey = Survey()
+    content = read_dataset(dataset, data)
+    out.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, Windows):
+        survey.add_windows(content)
+        write_windows(rename_windows(content, names), out / WINDOWS_FILE)
+    else:
+        for recording in content:
+            survey.add(recording)
+            write_session(recording, out / f"{recording.name}.mcap", names)
+    write_description(out, dataset, survey.wearers)
+    return survey

@@ -1,0 +1,197 @@
+"""A training configuration for a folder that comes without one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from streamer.datasets.dataset import UNLABELLED, Recording, Windows
+from streamer.datasets.folder import Description, read_description, read_folder
+from streamer.datasets.names import plain_words, renamed
+from streamer.errors import TrainingError
+from streamer.training.config import (
+    AugmentationConfig,
+    DataConfig,
+    NetworkConfig,
+    OptimisationConfig,
+    TrainingConfig,
+    in_triples,
+)
+
+WINDOW_SECONDS = 2.56
+"""Two strides of a slow walker (UCI-HAR's choice)."""
+
+HOP_SECONDS = 0.5
+HELD_OUT_OF = 5
+"""One person in so many is held out to choose the best epoch, and another to measure accuracy."""
+
+WINDOWS_AN_EPOCH = 2000
+"""What an epoch should have at least; of few recordings windows are cut closer to each other."""
+
+CLOSEST_STRIDE = 4
+FEWEST_TO_MEASURE = 5
+"""With fewer people everybody but one is learnt from, and no accuracy is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a folder's files say."""
+
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    rate_hz: float
+    labels: tuple[str, ...]
+    wearers: tuple[str, ...]
+    window: int | None
+    samples: int
+
+
+def configure(folder: Path) -> TrainingConfig:
+    """Return the configuration by which a folder is learnt from if nobody says otherwise.
+
+    Raises:
+        ConfigError: the folder's description has a fault.
+        DatasetError: it holds nothing to learn from, or files are malformed.
+        SessionError: a session can't be read.
+        TrainingError: no label or not enough people are in it.
+    """
+    description = read_description(folder)
+    found = _find(folder, description)
+    if not found.labels:
+        raise TrainingError(f"nothing in {folder} has a label")
+    validation, test = _hold_out(folder, found.wearers, description)
+    rename = description.names
+    window = found.window or description.window or round(WINDOW_SECONDS * found.rate_hz)
+    data = DataConfig(
+        name=description.name,
+        licence=description.licence,
+        sessions=folder,
+        validation=validation,
+        test=test,
+        channels=found.channels,
+        units=found.units,
+        rate_hz=found.rate_hz,
+        window=window,
+        hop=max(1, round(HOP_SECONDS * found.rate_hz)),
+        labels=renamed(found.labels, rename),
+        rename=rename,
+    )
+    augmentation = AugmentationConfig()
+    if not in_triples(found.channels):
+        augmentation = AugmentationConfig(rotation_degrees=0.0)
+    return TrainingConfig(
+        data=data,
+        network=_network(window),
+        augmentation=augmentation,
+        optimisation=_optimisation(found),
+    )
+
+
+def find_labels(folder: Path) -> tuple[str, ...]:
+    """Return the labels that occur in a folder, as plain words.
+
+    Raises:
+        ConfigError: the folder's description has a fault.
+        DatasetError: it holds nothing to learn from, or files are malformed.
+        SessionError: a session can't be read.
+    """
+    return _find(folder, read_description(folder)).labels
+
+
+def rename_labels(config: TrainingConfig, names: Mapping[str, str]) -> TrainingConfig:
+    """Return the configuration with its labels learnt under other names."""
+    data = config.data
+    before = {old: renamed([new], names)[0] for old, new in data.rename.items()}
+    changed = {"labels": renamed(data.labels, names), "rename": {**names, **before}}
+    return config.model_copy(update={"data": data.model_copy(update=changed)})
+
+
+def unnamed(labels: Sequence[str]) -> bool:
+    """Return whether the labels are plain numbers, whose words mean nothing."""
+    return all(word.isdigit() for label in labels for word in label.split())
+
+
+def _find(folder: Path, description: Description) -> _Found:
+    content = read_folder(folder, description)
+    if isinstance(content, Windows):
+        return _of_windows(content)
+    return _of_recordings(folder, content)
+
+
+def _of_windows(windows: Windows) -> _Found:
+    present = [label for label in np.unique(windows.labels).tolist() if label != UNLABELLED]
+    return _Found(
+        windows.channels,
+        windows.units,
+        windows.rate_hz,
+        tuple(plain_words(windows.names[label]) for label in present),
+        tuple(sorted(set(windows.wearers[windows.labels != UNLABELLED].tolist()))),
+        windows.values.shape[1],
+        windows.values.shape[0] * windows.values.shape[1],
+    )
+
+
+def _of_recordings(folder: Path, recordings: Iterator[Recording]) -> _Found:
+    streams = []
+    labels: dict[str, None] = {}
+    wearers = set()
+    seconds = 0.0
+    for recording in recordings:
+        seconds += len(recording.times) / recording.stream.rate_hz
+        streams.append(recording.stream)
+        labels.update((plain_words(annotation.label), None) for annotation in recording.annotations)
+        if recording.annotations:
+            wearers.add(recording.stream.device)
+    units = [dict(zip(s.channels, s.units, strict=True)).items() for s in streams]
+    shared = set(units[0]).intersection(*units) if units else set()
+    channels = [channel for channel in units[0] if channel in shared] if units else []
+    if not channels:
+        raise TrainingError(f"the recordings in {folder} have no channel in common")
+    rate_hz = min(stream.rate_hz for stream in streams)
+    return _Found(
+        tuple(name for name, _ in channels),
+        tuple(unit for _, unit in channels),
+        rate_hz,
+        tuple(labels),
+        tuple(sorted(wearers)),
+        None,
+        round(seconds * rate_hz),
+    )
+
+
+def _hold_out(
+    folder: Path, wearers: tuple[str, ...], description: Description
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return who chooses the best epoch and on whom accuracy is measured."""
+    test = description.test
+    free = [w for w in wearers if w not in {*test, *description.validation}]
+    if not test and len(wearers) >= FEWEST_TO_MEASURE:
+        test = tuple(free[HELD_OUT_OF - 1 :: HELD_OUT_OF])
+        free = [wearer for wearer in free if wearer not in test]
+    validation = description.validation or tuple(free[1::HELD_OUT_OF])
+    if not validation:
+        raise TrainingError(
+            f"{folder} has labels of {len(wearers)} people ({', '.join(wearers)}), "
+            f"{len(test)} of them to test on; it takes at least two others, to learn from and to "
+            "choose the best epoch by"
+        )
+    return validation, test
+
+
+def _network(window: int) -> NetworkConfig:
+    """Return the default network with as many stages as the window has room for."""
+    network = NetworkConfig()
+    while network.dilations and network.shape.receptive_field >= window:
+        network = NetworkConfig(dilations=network.dilations[:-1])
+    return network
+
+
+def _optimisation(found: _Found) -> OptimisationConfig:
+    """Return the default optimisation, with more and smaller steps where there is little data."""
+    usual = OptimisationConfig()
+    stride = min(usual.stride, max(CLOSEST_STRIDE, found.samples // WINDOWS_AN_EPOCH))
+    windows = found.samples // (found.window or stride)
+    return OptimisationConfig(
+        stride=stride, batch=usual.batch if windows >= WINDOWS_AN_EPOCH else usual.batch // 4
+    )

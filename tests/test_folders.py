@@ -1,0 +1,359 @@
+"""From a folder of one's own to a bundle: CSV files, sessions, windows, SHARE's arrays."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import EPOCH
+from device_adapters.samples import ACCELERATION, STANDARD_GRAVITY, SampleBatch, StreamInfo
+from device_adapters.session_file import Annotation, SessionWriter
+from streamer.datasets.dataset import Windows
+from streamer.datasets.folder import read_description, read_folder, survey_folder
+from streamer.datasets.names import plain_words, read_names
+from streamer.datasets.windows import write_windows
+from streamer.errors import ConfigError, StreamerError
+from streamer.recognizer import Recognizer
+from streamer.training.data import cut_windows, read_stretches
+from streamer.training.defaults import configure, rename_labels, unnamed
+
+ACTIVITIES = ("Resting", "shake_it", "shake it hard")
+DESCRIPTION = """
+name = "kitchen"
+licence = "mine"
+rate_hz = 25.0
+
+[csv]
+time = "t"
+time_unit = "ms"
+label = "what"
+unlabelled = ["?"]
+path = "(?P<subject>[^/]+)/.*"
+
+[csv.channels]
+acc_x = { column = "ax", unit = "g" }
+acc_y = { column = "ay", unit = "g" }
+acc_z = { column = "az", unit = "g" }
+gyro_x = { column = "gx", unit = "deg/s" }
+gyro_y = { column = "gy", unit = "deg/s" }
+gyro_z = { column = "gz", unit = "deg/s" }
+"""
+
+
+def write_person(path: Path, seed: int, *, names: tuple[str, ...] = ACTIVITIES) -> None:
+    """Write three activities of 4 s each at 25 Hz, then a gap, a missing value and a `?`."""
+    rng = np.random.default_rng(seed)
+    lines = ["t,ax,ay,az,gx,gy,gz,what"]
+    for row in range(350):
+        part = row // 100
+        moment = 1000.0 + row * 40 + (5000 if row > 330 else 0)
+        swing = (0, 1.5, 6)[part] * np.sin(row * 0.9) if part < 3 else 0.0
+        numbers = rng.normal([swing, 0, 1, 100 * swing, 0, 0], [0.05] * 3 + [20] * 3)
+        fields = [f"{number:.4f}" for number in numbers]
+        if row == 320:
+            fields[1] = ""
+        label = names[part] if part < 3 else "?"
+        lines.append(",".join([f"{moment:g}", *fields, label]))
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def kitchen(tmp_path: Path) -> Path:
+    folder = tmp_path / "kitchen"
+    for seed, person in enumerate(("anna", "ben", "cleo", "dora", "eve")):
+        write_person(folder / person / "monday.csv", seed)
+    (folder / "dataset.toml").write_text(DESCRIPTION)
+    return folder
+
+
+def streamer(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "streamer", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def test_csv_files_are_read_as_described(kitchen: Path) -> None:
+    content = read_folder(kitchen, read_description(kitchen))
+    assert not isinstance(content, Windows)
+    recordings = list(content)
+    assert [recording.stream.device for recording in recordings] == [
+        "anna",
+        "ben",
+        "cleo",
+        "dora",
+        "eve",
+    ]
+    first = recordings[0]
+    assert first.stream.conversion == "deg/s to rad/s, g to m/s2"
+    assert first.not_finite == 1
+    assert len(first.times) == 349
+    assert np.diff(first.times).max() == pytest.approx(5.04)
+    assert [a.label for a in first.annotations] == ["resting", "shake it", "shake it hard"]
+    assert first.annotations[1].start - first.times[0] == pytest.approx(4.0, abs=1e-5)
+    assert first.values[:100, 2].mean() == pytest.approx(STANDARD_GRAVITY, abs=0.2)
+    assert first.values[100:200, 3].max() == pytest.approx(np.deg2rad(150), rel=0.4)
+
+
+def test_a_folder_becomes_a_bundle_by_one_command(kitchen: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "kitchen.onnx"
+    names = tmp_path / "names.toml"
+    names.write_text(
+        "[labels]\nresting = 'rest'\n'shake it' = 'shake softly'\n'shake it hard' = 'shake hard'\n"
+    )
+    done = streamer(
+        "train", kitchen, "--out", tmp_path / "run", "--bundle", bundle, "--labels", names
+    )
+    assert done.returncode == 0, done.stderr
+    assert "5 people, 5 recordings, 1745 samples (245 without a label), 3 labels" in done.stdout
+    assert "5 samples with a missing value, 0 out of order; 5 gaps over 100 ms" in done.stdout
+    manifest = Recognizer.load(bundle).manifest
+    assert manifest.label_set.names == ("rest", "shake softly", "shake hard")
+    assert (manifest.rate_hz, manifest.window) == (25.0, 64)
+    assert manifest.training.licence == "mine"
+    assert manifest.measured is not None
+    assert manifest.measured.people == ("eve",)
+    assert manifest.measured.accuracy > 0.9
+
+
+def test_a_folders_configuration(kitchen: Path) -> None:
+    config = configure(kitchen)
+    assert config.data.validation == ("ben",)
+    assert config.data.test == ("eve",)
+    assert config.data.units == ("m/s2",) * 3 + ("rad/s",) * 3
+    renamed = rename_labels(config, {"shake it": "shake softly"})
+    assert renamed.data.labels == ("resting", "shake softly", "shake it hard")
+    stretches = read_stretches(renamed.data, renamed.data.labels)
+    labels = stretches[0].labels
+    assert [int((labels == label).sum()) for label in range(3)] == [100, 100, 100]
+    # The gap of 5 s parts each recording in two.
+    assert len(stretches) == 10
+
+
+def test_better_names_stand_in_the_description(kitchen: Path) -> None:
+    with (kitchen / "dataset.toml").open("a") as file:
+        file.write("\n[labels]\nshake_it = 'shake softly'\n")
+    config = configure(kitchen)
+    assert config.data.labels == ("resting", "shake softly", "shake it hard")
+    # A configuration written by hand need not repeat them.
+    by_hand = config.data.model_copy(update={"rename": {}})
+    assert int((read_stretches(by_hand, by_hand.labels)[0].labels == 1).sum()) == 100
+    again = rename_labels(config, {"shake softly": "sway"}).data
+    assert again.labels == ("resting", "sway", "shake it hard")
+    assert int((read_stretches(again, again.labels)[0].labels == 1).sum()) == 100
+
+
+def test_a_recording_too_short_to_be_resampled_is_passed_over(tmp_path: Path) -> None:
+    for wearer, count in (("a", 200), ("b", 2), ("c", 200)):
+        lines = ["x,what", *(f"{row},walk" for row in range(count))]
+        (tmp_path / f"{wearer}.csv").write_text("\n".join(lines))
+    (tmp_path / "dataset.toml").write_text(
+        'name = "short"\nrate_hz = 52\n[csv]\nlabel = "what"\n'
+        '[csv.channels]\nacc_x = { column = "x", unit = "m/s2" }\n'
+    )
+    config = configure(tmp_path).data.model_copy(update={"rate_hz": 20.0})
+    assert [stretch.wearer for stretch in read_stretches(config, ("walk",))] == ["a", "c"]
+
+
+def test_plain_numbers_are_warned_of(kitchen: Path) -> None:
+    assert unnamed(("1", "2"))
+    assert not unnamed(("1", "walk 2"))
+    for seed, path in enumerate(sorted(kitchen.glob("*/*.csv"))):
+        path.unlink()
+        path.parent.rmdir()
+        write_person(path, seed, names=("0", "1", "2"))
+    assert unnamed(configure(kitchen).data.labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("rate_hz = 25.0", ""), "must tell rate_hz"),
+        (('label = "what"', 'label = "which"'), "no column 'which'; it has t, ax"),
+        (('unit = "g"', 'unit = "gee"'), "csv.channels.acc_x.unit"),
+        (('time = "t"', 'time = "what"'), "'Resting' in row 1 of column 'what'"),
+        (('"(?P<subject>[^/]+)/.*"', '"x(.*)"'), "does not match path"),
+        (('"(?P<subject>[^/]+)/.*"', '"("'), "is no expression"),
+        (("[csv]", '[csv]\nfiles = "*.txt"'), "holds no file"),
+        (('unlabelled = ["?"]', f"unlabelled = {[*ACTIVITIES, '?']}"), "has a label"),
+        (('path = "(?P<subject>[^/]+)/.*"', ""), "of 1 people"),
+        (("licence", "license"), "did you mean 'licence'"),
+    ],
+)
+def test_a_fault_of_a_folder_is_told_in_a_line(
+    kitchen: Path, change: tuple[str, str], told: str
+) -> None:
+    path = kitchen / "dataset.toml"
+    assert change[0] in path.read_text()
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(StreamerError, match=told.replace("(", "\\(")) as error:
+        configure(kitchen)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("5,1,2\n", "3 columns in line 352; the first has 8"),
+        ("5,1,2,x,3,4,5,?\n", "'x' in row 351 of column 'az': no number"),
+    ],
+)
+def test_a_malformed_row_is_named(kitchen: Path, line: str, told: str) -> None:
+    path = kitchen / "anna" / "monday.csv"
+    path.write_text(path.read_text() + line)
+    with pytest.raises(StreamerError, match=told):
+        configure(kitchen)
+
+
+def test_times_that_start_afresh_begin_another_recording(tmp_path: Path) -> None:
+    rows = [f"{t},{t}" for t in (2.0, 2.1, 2.2, 2.15, 2.3)] + ["0,9", "0.1,9"]
+    (tmp_path / "a.csv").write_text("t,x\n" + "\n".join(rows))
+    (tmp_path / "dataset.toml").write_text(
+        'name = "a"\nrate_hz = 10\n[csv]\ntime = "t"\n'
+        '[csv.channels]\nacc_x = { column = "x", unit = "m/s2" }\n'
+    )
+    content = read_folder(tmp_path, read_description(tmp_path))
+    assert not isinstance(content, Windows)
+    first, second = content
+    assert (len(first.times), first.out_of_order, len(second.times)) == (4, 1, 2)
+    assert first.name != second.name
+    assert not first.annotations
+
+
+def test_sessions_need_no_description(tmp_path: Path) -> None:
+    channels = tuple(f"sensor{number:02d}_{axis}" for number in range(15) for axis in "xyz")
+    for seed, wearer in enumerate(("a", "b", "c")):
+        info = StreamInfo(wearer, channels, (ACCELERATION,) * 45, 100.0, "test", "counter")
+        values = np.random.default_rng(seed).normal(0, 1, (600, 45)).astype(np.float32)
+        with SessionWriter(tmp_path / f"{wearer}.mcap") as writer:
+            writer.add_stream(info)
+            writer.add_annotation(Annotation(wearer, "T-shirt on", EPOCH, EPOCH + 3))
+            writer.add_annotation(Annotation(wearer, "T-shirt off", EPOCH + 3, EPOCH + 6))
+            writer.add_batch(SampleBatch(wearer, EPOCH + np.arange(600) / 100, values))
+    config = configure(tmp_path)
+    assert len(config.data.channels) == 45
+    assert config.data.labels == ("t shirt on", "t shirt off")
+    assert (config.data.window, config.data.hop, config.data.validation) == (256, 50, ("b",))
+    stretches = read_stretches(config.data, config.data.labels)
+    assert [int((s.labels == 0).sum()) for s in stretches] == [300, 300, 300]
+    own_spelling = config.data.model_copy(update={"labels": ("t-shirt on", "t-shirt off")})
+    assert (read_stretches(own_spelling, own_spelling.labels)[0].labels[:300] == 0).all()
+
+
+def write_share_arrays(folder: Path, *, beside: bool = False) -> None:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 60), ("test", 20)):
+        labels = np.arange(count) % 2
+        values = rng.normal(0, 1, (count, 40, 7)) + 3 * labels[:, None, None]
+        np.save(folder / f"X_{part}.npy", values)
+        np.save(folder / f"y_{part}.npy", labels)
+    dictionary = {"label_dictionary": {"0": ["open", "door", "1"], "1": ["close", "door", "1"]}}
+    path = folder / "labels.json"
+    if beside:
+        path = folder.parent.parent / "configs" / f"{folder.name}.json"
+        path.parent.mkdir()
+    path.write_text(json.dumps(dictionary))
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_shares_own_arrays_are_taken_as_they_are(tmp_path: Path, beside: bool) -> None:
+    folder = tmp_path / "dataset" / "Opp_g"
+    write_share_arrays(folder, beside=beside)
+    (folder / "dataset.toml").write_text('name = "Opp_g"\nrate_hz = 30\ntest = ["test"]\n')
+    config = configure(folder)
+    assert config.data.labels == ("open door 1", "close door 1")
+    assert config.data.test == ("test",)
+    assert config.data.units == ("1",) * 7
+    assert config.augmentation.rotation_degrees == 0
+    stretches = read_stretches(config.data, config.data.labels)
+    assert len(stretches) == 80
+    windows = cut_windows(stretches, config.data.window, 32, offset=17)
+    assert len(windows) == 80
+    values = np.load(folder / "X_train.npy")
+    values[3, 2, 1] = np.nan
+    np.save(folder / "X_train.npy", values)
+    assert len(read_stretches(config.data, config.data.labels)) == 79
+    assert survey_folder(folder).not_finite == 1
+    assert windows.labels[:4].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        ("labels.json", "no \\*.json with a label_dictionary"),
+        ("y_test.npy", "y_test.npy is missing"),
+        ("pickle", "is no array of numbers"),
+        ("words", "labels without words: \\[1\\]"),
+        ("rate", "must tell rate_hz"),
+    ],
+)
+def test_faults_of_shares_arrays_are_told(tmp_path: Path, spoil: str, told: str) -> None:
+    folder = tmp_path / "arrays"
+    write_share_arrays(folder)
+    if spoil != "rate":
+        (folder / "dataset.toml").write_text('name = "arrays"\nrate_hz = 30\n')
+    if spoil == "pickle":
+        np.save(folder / "y_test.npy", np.array([{}]), allow_pickle=True)
+    elif spoil == "words":
+        (folder / "labels.json").write_text('{"label_dictionary": {"0": ["open"]}}')
+    elif spoil != "rate":
+        (folder / spoil).unlink()
+    with pytest.raises(StreamerError, match=told):
+        configure(folder)
+
+
+def test_windows_of_another_rate_or_channel_are_refused(tmp_path: Path) -> None:
+    windows = Windows(
+        np.zeros((4, 30, 3), np.float32),
+        np.array([0, 1, 0, 1]),
+        np.array(["a", "a", "b", "b"]),
+        ("rest", "run"),
+        ("acc_x", "acc_y", "acc_z"),
+        ("m/s2",) * 3,
+        20.0,
+    )
+    write_windows(windows, tmp_path / "windows.npz")
+    config = configure(tmp_path).data
+    assert config.window == 30
+    for changes, told in (
+        ({"rate_hz": 50.0}, "30 samples at 20 Hz"),
+        ({"window": 31}, "30 samples at 20 Hz"),
+        ({"channels": ("gyro_x",), "units": ("rad/s",)}, "have no gyro_x \\[rad/s\\]"),
+    ):
+        with pytest.raises(StreamerError, match=told):
+            read_stretches(config.model_copy(update=changes), config.labels)
+
+
+@pytest.mark.parametrize(
+    ("published", "plain"),
+    [
+        ("WALKING_UPSTAIRS", "walking upstairs"),
+        ("OpenDoor1", "open door1"),
+        ("playing catch w/tennis ball", "playing catch w tennis ball"),
+        ("Spazieren gehén", "spazieren gehen"),
+        ("走る", ""),
+    ],
+)
+def test_names_as_plain_words(published: str, plain: str) -> None:
+    assert plain_words(published) == plain
+
+
+def test_a_file_of_names_must_name_every_label(tmp_path: Path) -> None:
+    path = tmp_path / "names.toml"
+    path.write_text('[labels]\nSTANDING_STILL = "Leg Still"\n')
+    assert read_names(path, ["standing still"]) == {"standing still": "leg still"}
+    with pytest.raises(ConfigError, match="no name for 'walking'"):
+        read_names(path, ["standing still", "walking"])
+    path.write_text('[labels]\nsit = "!"\n')
+    with pytest.raises(ConfigError, match=r"labels\.sit"):
+        read_names(path)

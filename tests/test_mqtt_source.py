@@ -1,0 +1,341 @@
+"""Wearables over MQTT: against mosquitto where the way matters, without where the order does."""
+
+import asyncio
+import logging
+import random
+from pathlib import Path
+
+import aiomqtt
+import numpy as np
+import pytest
+from blockbuster import blockbuster_ctx
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from conftest import EPOCH, Mosquitto, free_port
+from device_adapters.mqtt.client import Message
+from device_adapters.mqtt.connection import BrokerAddress
+from device_adapters.mqtt.payloads import Packet
+from device_adapters.mqtt.payloads.raw import RawFormat
+from device_adapters.mqtt.subscriber import MqttAdapter, MqttOptions
+from mqtt_wearables import (
+    BATCH,
+    OfflineAdapter,
+    make_format,
+    message,
+    numbers_of,
+    publish,
+    receive,
+    sample_numbers,
+)
+
+SECONDS = 0.2
+"""Between two messages of a wearable."""
+
+
+@pytest.fixture(params=["aiomqtt", "gmqtt"])
+def address(mosquitto: Mosquitto, request: pytest.FixtureRequest) -> BrokerAddress:
+    return BrokerAddress(url=mosquitto.url, client=request.param)
+
+
+def listening_to(address: BrokerAddress, **options: object) -> MqttAdapter:
+    return MqttAdapter(MqttOptions.model_validate(address.model_dump() | options))
+
+
+async def test_samples_of_several_wearables_come_whole_and_in_order(
+    address: BrokerAddress, no_leaked_tasks: None
+) -> None:
+    devices = [f"w{number}" for number in range(5)]
+    messages = [message(number, device) for number in range(20) for device in devices]
+    async with listening_to(address) as adapter:
+        await adapter.subscribed()
+        with blockbuster_ctx("device_adapters"):
+            await publish(address, messages)
+            batches = await receive(adapter, len(messages))
+    for device in devices:
+        assert sample_numbers(batches, device) == list(range(20 * BATCH))
+        times = np.concatenate([batch.times for batch in batches if batch.device == device])
+        assert (np.diff(times) > 0).all()
+        assert adapter.streams[device].rate_hz == pytest.approx(50)
+    statistics = adapter.statistics()
+    assert (statistics.lost, statistics.rejected, statistics.dropped) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_every_quality_of_service_is_heard(mosquitto: Mosquitto, qos: int) -> None:
+    async with listening_to(BrokerAddress(url=mosquitto.url)) as adapter:
+        await adapter.subscribed()
+        async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+            for number in range(20):
+                sent = message(number)
+                await client.publish(sent.topic, sent.payload, qos)
+        assert sample_numbers(await receive(adapter, 20)) == list(range(20 * BATCH))
+
+
+async def test_a_broker_away_at_first_and_killed_in_the_middle_costs_only_that_time(
+    address: BrokerAddress, mosquitto: Mosquitto, no_leaked_tasks: None
+) -> None:
+    mosquitto.kill()
+    async with listening_to(address) as adapter:
+        await asyncio.sleep(0.3)
+        mosquitto.start()
+        await adapter.subscribed()
+        await publish(address, [message(number) for number in range(5)])
+        before = await receive(adapter, 5)
+        mosquitto.kill()
+        await asyncio.sleep(0.3)
+        assert not adapter._subscribed.is_set()
+        mosquitto.start()
+        await adapter.subscribed()
+        await publish(address, [message(number) for number in range(8, 12)])
+        after = await receive(adapter, 4)
+    assert sample_numbers(before) == list(range(5 * BATCH))
+    assert sample_numbers(after) == numbers_of(8, 9, 10, 11)
+    assert adapter.statistics().lost == after[0].lost == 3 * BATCH
+    assert adapter.statistics().rejected == 0
+
+
+async def test_gateways_of_a_group_share_the_wearables(address: BrokerAddress) -> None:
+    topic = "$share/home/wearables/+/imu"
+    async with (
+        listening_to(address, topic=topic) as first,
+        listening_to(address, topic=topic) as second,
+    ):
+        await first.subscribed()
+        await second.subscribed()
+        await publish(address, [message(0, f"w{number}") for number in range(10)])
+        batches = await receive(first, 5) + await receive(second, 5)
+    assert {batch.device for batch in batches} == {f"w{number}" for number in range(10)}
+
+
+async def test_retained_samples_are_refused(
+    address: BrokerAddress, caplog: pytest.LogCaptureFixture
+) -> None:
+    await publish(address, [message(0)._replace(retain=True)])
+    async with listening_to(address) as adapter:
+        await adapter.subscribed()
+        await publish(address, [message(1)])
+        assert sample_numbers(await receive(adapter, 1)) == numbers_of(1)
+        assert adapter.statistics().rejected == 1
+    assert "it was retained" in caplog.text
+
+
+async def test_cancelled_while_it_connects_and_while_it_listens_nothing_is_left(
+    address: BrokerAddress, no_leaked_tasks: None
+) -> None:
+    async def follow(where: BrokerAddress) -> None:
+        async with listening_to(where) as adapter:
+            async for _ in adapter:
+                pass
+
+    away = address.model_copy(update={"url": f"mqtt://127.0.0.1:{free_port()}"})
+    for where in (address, away):
+        for patience in (0.0, 0.01, 0.3):
+            task = asyncio.create_task(follow(where))
+            await asyncio.sleep(patience)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+def test_lost_messages_are_counted_exactly() -> None:
+    adapter = OfflineAdapter()
+    kept = [
+        number
+        for number in range(400)
+        if number in {0, 399} or random.Random(number).random() < 0.8
+    ]
+    for number in kept:
+        adapter.take([message(number)], EPOCH + number * SECONDS)
+    adapter.go_on(EPOCH + 1000)
+    assert adapter.numbers == numbers_of(*kept)
+    assert adapter.lost == (400 - len(kept)) * BATCH
+    assert adapter.statistics().rejected == 0
+
+
+def test_duplicates_and_late_messages_are_rejected_and_counted() -> None:
+    adapter = OfflineAdapter(reorder_s=0)
+    for number in (0, 1, 1, 2, 4, 3, 5, 0, 5):
+        adapter.take([message(number)], EPOCH + 1)
+    assert adapter.numbers == numbers_of(0, 1, 2, 4, 5)
+    assert adapter.lost == BATCH
+    assert adapter.statistics().rejected == 4
+
+
+@given(st.permutations(range(1, 15)), st.sets(st.integers(1, 14)), st.sampled_from(["raw", "json"]))
+def test_overtaken_messages_are_put_in_order_and_each_loss_is_counted_once(
+    order: list[int], lost: set[int], name: str
+) -> None:
+    adapter = OfflineAdapter(payload=name)
+    sent = [0, *(number for number in order if number not in lost), 15]
+    for number in sent:
+        adapter.take([message(number, name=name)], EPOCH + 1)
+    adapter.go_on(EPOCH + 1.4)
+    assert adapter.lost == 0, "the lost ones may still come"
+    adapter.go_on(EPOCH + 1.6)
+    assert adapter.numbers == numbers_of(*sorted(sent))
+    assert adapter.lost == len(lost) * BATCH
+    assert adapter.statistics().rejected == 0
+
+
+def test_no_more_than_so_many_packets_wait() -> None:
+    adapter = OfflineAdapter(reorder_s=10)
+    for number in (0, *range(2, 18)):
+        adapter.take([message(number)], EPOCH + 1)
+    assert adapter.numbers == numbers_of(0)
+    adapter.take([message(18)], EPOCH + 1)
+    assert adapter.numbers == numbers_of(0, *range(2, 19))
+    assert adapter.lost == BATCH
+
+
+async def test_what_waits_goes_on_although_nothing_else_comes(mosquitto: Mosquitto) -> None:
+    address = BrokerAddress(url=mosquitto.url)
+    async with listening_to(address, reorder_s=0.1) as adapter:
+        await adapter.subscribed()
+        await publish(address, [message(0), message(2)])
+        assert sample_numbers(await receive(adapter, 2)) == numbers_of(0, 2)
+        assert adapter.statistics().lost == BATCH
+
+
+@pytest.mark.parametrize("name", ["senml_json", "sensor_logger"])
+def test_without_a_sample_counter_the_clock_tells_of_losses(name: str) -> None:
+    adapter = OfflineAdapter(payload=name)
+    for number in (0, 1, 3, 2, 2, 5, 6):
+        adapter.take([message(number, name=name)], EPOCH + number * SECONDS)
+    adapter.go_on(EPOCH + 100)
+    assert adapter.numbers == numbers_of(0, 1, 2, 3, 5, 6)
+    assert adapter.lost == BATCH
+    assert adapter.statistics().rejected == 1
+
+
+def test_a_clock_that_was_set_is_no_loss() -> None:
+    adapter = OfflineAdapter(payload="senml_json")
+    for number, start in ((0, EPOCH), (1, EPOCH + 1e6), (2, EPOCH + 1e6), (3, EPOCH), (4, EPOCH)):
+        sent = message(number, name="senml_json", start=start)
+        adapter.take([sent], EPOCH + number * SECONDS)
+    assert adapter.numbers == numbers_of(0, 1, 2, 3, 4)
+    assert adapter.lost == 0
+
+
+def test_malformed_messages_are_counted_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    adapter = OfflineAdapter()
+    good = message(0)
+    bad = [
+        good._replace(payload=payload)
+        for payload in (b"", b"\x02" + good.payload[1:], good.payload[:-1], bytes(300_000))
+    ]
+    adapter.take([*bad, good, Message("wearables/a#b/imu", good.payload)], EPOCH)
+    assert adapter.numbers == numbers_of(0)
+    assert adapter.statistics().rejected == len(bad) + 1
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    assert "'w1'" in caplog.text
+    assert "a#b" in caplog.text
+
+
+def test_another_number_of_channels_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    adapter = OfflineAdapter(channels=["x", "y", "z"], units=["g", "g", "g"])
+    adapter.take([message(0)], EPOCH)
+    assert adapter.statistics().rejected == 1
+    assert "6 channels; the configuration names 3" in caplog.text
+
+
+def test_wearables_beyond_the_limit_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    adapter = OfflineAdapter(max_devices=2)
+    for number in range(3):
+        adapter.take([message(number, device) for device in ("w1", "w2", "w3")], EPOCH + number)
+    assert set(adapter.streams) == {"w1", "w2"}
+    assert adapter.statistics().rejected == 3
+    assert caplog.text.count("there are 2 wearables already") == 1
+
+
+def test_units_are_converted_and_told() -> None:
+    adapter = OfflineAdapter(units=["g"] * 3 + ["deg/s"] * 3)
+    adapter.take([message(1)], EPOCH)
+    sent = np.arange(BATCH, 2 * BATCH)[:, None] + np.arange(6) / 10
+    si = sent * ([9.80665] * 3 + [np.pi / 180] * 3)
+    np.testing.assert_allclose(adapter.batches[0].values, si, rtol=1e-6)
+    info = adapter.streams["w1"]
+    assert info.units == ("m/s2",) * 3 + ("rad/s",) * 3
+    assert info.conversion == "g to m/s2, deg/s to rad/s"
+
+
+def raw_message(counter: int, device_time: float) -> Message:
+    values = np.full((BATCH, 6), counter % 2**32, np.float32)
+    packet = Packet(device_time + np.arange(BATCH) / 50, values, counter, 0.02)
+    payload = make_format("raw").encode(packet)
+    return Message("wearables/w1/imu", payload)
+
+
+def test_counter_and_clock_may_wrap_around() -> None:
+    adapter = OfflineAdapter()
+    turn = RawFormat.clock_turn_s
+    for number in range(100):
+        counter = 2**32 - 500 + number * BATCH
+        adapter.take([raw_message(counter, turn - 7 + number * SECONDS)], EPOCH + number * SECONDS)
+    times = np.concatenate([batch.times for batch in adapter.batches])
+    assert len(times) == 100 * BATCH
+    np.testing.assert_allclose(np.diff(times), 0.02, atol=1e-5)
+    assert adapter.lost == adapter.statistics().rejected == 0
+
+
+def test_messages_overtake_each_other_where_counter_and_clock_wrap() -> None:
+    adapter = OfflineAdapter()
+    turn = RawFormat.clock_turn_s
+    for number in (0, 2, 1, 4, 3, 5):
+        sent = raw_message(2**32 - 15 + number * BATCH, turn - 0.3 + number * SECONDS)
+        adapter.take([sent], EPOCH + number * SECONDS)
+    times = np.concatenate([batch.times for batch in adapter.batches])
+    assert len(times) == 6 * BATCH
+    assert (np.diff(times) > 0).all()
+    assert adapter.lost == adapter.statistics().rejected == 0
+
+
+def test_a_device_that_restarts_is_followed_at_once() -> None:
+    adapter = OfflineAdapter()
+    for number in range(50):
+        adapter.take(
+            [raw_message(number * BATCH, 100 + number * SECONDS)], EPOCH + number * SECONDS
+        )
+    for number in range(5):
+        adapter.take([raw_message(number * BATCH, number * SECONDS)], EPOCH + 20 + number * SECONDS)
+    assert len(adapter.batches) == 55
+    assert adapter.lost == adapter.statistics().rejected == 0
+    assert adapter.batches[50].times[-1] == pytest.approx(EPOCH + 20, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"topic": "wearables/imu"}, r"one level '\+'"),
+        ({"topic": "wearables/+/#"}, "no '#'"),
+        ({"payload": "morse"}, "installed are cbor, json"),
+        ({"payload": "json", "payload_options": {"tiem": "t"}}, "unknown key 'tiem'.*time_unit"),
+        ({"payload": "json", "payload_options": {"time_unit": "h"}}, "payload_options.time_unit"),
+        ({"payload": "json", "payload_options": {"samples": "s"}}, "needs channels"),
+        ({"payload": "sensor_logger", "channels": ["a"], "units": ["g"]}, "6 channels"),
+        ({"units": ["furlong"] * 6}, "furlong"),
+        ({"ca_file": "ca.pem"}, "mqtts://127.0.0.1"),
+        ({"url": "mqtts://h", "key_file": "k.pem"}, "needs cert_file"),
+        ({"password_file": "p", "password_env": "P"}, "not both"),
+    ],
+)
+def test_wrong_options_are_told(options: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        MqttOptions.model_validate(options)
+
+
+def test_the_password_may_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_PASSWORD", "secret")
+    assert BrokerAddress(username="u", password_env="BROKER_PASSWORD").password() == "secret"
+
+
+async def test_files_and_variables_that_are_not_there_are_told_at_once(tmp_path: Path) -> None:
+    for options in (
+        {"username": "u", "password_env": "NO_SUCH_PASSWORD"},
+        {"url": "mqtts://127.0.0.1", "ca_file": tmp_path / "none.pem"},
+        {"url": "mqtts://127.0.0.1", "cert_file": tmp_path / "none.pem"},
+    ):
+        with pytest.raises(ValueError, match=r"NO_SUCH_PASSWORD|none\.pem"):
+            async with listening_to(BrokerAddress.model_validate(options)):
+                pass
