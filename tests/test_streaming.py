@@ -27,6 +27,8 @@ SHAPES = {
     "all": EncoderShape.dilated(
         "dense", 16, 5, (1, 3), ("positives", "maximum", "attention", "deviation", "mean")
     ),
+    "companded": EncoderShape.dilated("dense", 16, 7, (1, 2), ("mean", "maximum"), companded=6),
+    "all companded": EncoderShape((StageShape("dense", 12, 4, companded=12),), ("mean",)),
     "a pointwise stage": EncoderShape(
         (StageShape("dense", 12, 4), StageShape("dense", 20, 1), StageShape("separable", 8, 2, 5)),
         ("mean", "maximum"),

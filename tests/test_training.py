@@ -17,17 +17,34 @@ from streamer.datasets.dataset import UNLABELLED
 from streamer.errors import DatasetError, TrainingError
 from streamer.recognizer import Recognizer
 from streamer.share.labels import END, START, LabelSet
+from streamer.training import trainer
 from streamer.training.augmentation import (
     IGNORED,
     draw_own_words,
     jitter,
+    mix,
     scale,
     teacher_forcing,
     turn_sensors,
+    warp_time,
 )
-from streamer.training.config import DataConfig, OptimisationConfig, TrainingConfig
-from streamer.training.data import Stretch, cut_windows, read_stretches, transition_matrix
-from streamer.training.trainer import load_run, train
+from streamer.training.config import (
+    AugmentationConfig,
+    DataConfig,
+    NetworkConfig,
+    OptimisationConfig,
+    TrainingConfig,
+)
+from streamer.training.data import (
+    Stretch,
+    cut_windows,
+    read_stretches,
+    transition_matrix,
+)
+from streamer.training.fitting import _Fitting, learning_rate
+from streamer.training.sampling import WindowSampler
+from streamer.training.trainer import build_network, load_run, train
+from streamer.training.word_sequences import WordLearner
 from streamer.training.word_vectors import WordsConfig, initial_vectors
 
 SEQUENCES = st.lists(st.lists(st.integers(2, 30), min_size=1, max_size=5), min_size=1, max_size=30)
@@ -81,6 +98,62 @@ def test_scaling_and_jitter_have_the_size_asked_for() -> None:
     assert factors.std().item() == pytest.approx(0.1, abs=0.01)
     noise = jitter(windows, torch.tensor([0.0, 0.5, 1.0]), generator()) - 1
     assert noise.std(dim=(0, 1)).tolist() == pytest.approx([0.0, 0.5, 1.0], abs=0.02)
+
+
+def test_warped_time_runs_forward_inside_the_window() -> None:
+    ramps = torch.arange(64.0).expand(200, 64)[:, :, None]
+    warped = warp_time(ramps, 0.2, generator())[:, :, 0]
+    assert (warped.diff(dim=1) > 0).all()
+    assert warped.min() >= 0
+    assert warped.max() <= 63
+    played = (warped[:, -1] - warped[:, 0]) / 63
+    assert played.min() >= 0.8 - 1e-4
+    assert played.std() > 0.03
+    assert torch.allclose(warp_time(ramps, 0.0, generator()), ramps, atol=1e-4)
+
+
+def test_a_blend_is_mostly_the_window_and_else_its_partner() -> None:
+    windows = torch.arange(500.0)[:, None, None].expand(500, 4, 3)
+    blended, partners, own = mix(windows, 0.2, generator())
+    assert sorted(partners.tolist()) == list(range(500))
+    assert ((own >= 0.5) & (own <= 1)).all()
+    assert (own > 0.95).float().mean() > 0.4
+    expected = own * torch.arange(500.0) + (1 - own) * partners
+    assert torch.allclose(blended[:, 0, 0], expected, atol=1e-3)
+
+
+def stretches_of(*lengths: int) -> list[Stretch]:
+    return [
+        Stretch("anna", np.full((length, 3), number, np.float32), np.full(length, number))
+        for number, length in enumerate(lengths)
+    ]
+
+
+def test_training_windows_move_within_their_stretch() -> None:
+    sampler = WindowSampler(stretches_of(32, 100, 40), window=32, stride=16)
+    random = generator()
+    seen = set()
+    for _ in range(300):
+        windows = sampler.epoch(random)
+        assert (windows.gather(slice(None)) == windows.labels[:, None, None]).all()
+        assert windows.starts[0] == 0
+        seen |= {*windows.starts[windows.labels == 1].tolist()}
+    assert seen == set(range(32, 32 + 100 - 32 + 1))
+    assert sampler.label_counts(4).tolist() == [1, 5, 1, 0]
+
+
+def test_unlabelled_windows_are_not_learnt_from() -> None:
+    labels = np.repeat([0, UNLABELLED], 100)
+    sampler = WindowSampler([Stretch("anna", np.zeros((200, 3), np.float32), labels)], 20, 10)
+    assert set(sampler.epoch(generator()).labels.tolist()) == {0}
+
+
+def test_the_learning_rate_rises_once_and_falls_to_nothing() -> None:
+    rates = [learning_rate(step / 100) for step in range(101)]
+    assert rates[0] == pytest.approx(1 / 25)
+    assert rates.index(max(rates)) == 30
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.0)
 
 
 def write_session(folder: Path, wearer: str, seed: int) -> None:
@@ -219,13 +292,53 @@ def test_the_same_seed_gives_the_same_weights(sessions: Path, tmp_path: Path) ->
         assert torch.equal(one, two)
 
 
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_rare_labels_weigh_as_much_more_as_asked(balance: float) -> None:
+    sampler = WindowSampler(stretches_of(32, 32 * 9), window=32, stride=32)
+    learner = WordLearner(build_network(configuration(Path())), token=0.0)
+    options = OptimisationConfig(balance=balance)
+    weights = _Fitting(learner, sampler, None, AugmentationConfig(), options, 2)._label_weights
+    assert weights[0] / weights[1] == pytest.approx(9**balance, rel=1e-5)
+
+
+class StoppedError(Exception):
+    pass
+
+
+def test_an_interrupted_run_comes_to_the_same_weights(
+    sessions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configuration(sessions)
+    whole = train(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer._Watch, "__call__", lambda *_: (_ for _ in ()).throw(StoppedError))
+        with pytest.raises(StoppedError):
+            train(config, tmp_path / "stopped")
+    changed = config.model_copy(update={"network": NetworkConfig(width=48)})
+    with pytest.raises(TrainingError, match="unfinished run of another configuration"):
+        train(changed, tmp_path / "stopped")
+    assert train(config, tmp_path / "stopped").history == whole.history
+    networks = [load_run(tmp_path / name)[1] for name in ("whole", "stopped")]
+    for one, two in zip(*(network.state_dict().values() for network in networks), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_run_leaves_figures_and_no_checkpoint(sessions: Path, tmp_path: Path) -> None:
+    result = train(configuration(sessions), tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"config.json", "result.json", "weights.npz", "curves.png", "confusion.png"}
+    assert {"loss", "accuracy", "macro_f1"} == {*result.history[0]}
+    assert {"accuracy", "macro_f1", "calibration_error"} == {*result.accuracy}
+    assert np.trace(result.confusion) / np.sum(result.confusion) == result.accuracy["accuracy"]
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"validation": ("nobody",)}, "no session of \\['nobody'\\]"),
         ({"test": ("cleo",)}, "both data.validation and data.test"),
         ({"validation": ("anna", "ben", "cleo")}, "none is left"),
-        ({"window": 30}, "sees 35 samples but the window has 30"),
+        ({"window": 30}, "sees 37 samples but the window has 30"),
         ({"sessions": Path("nowhere")}, "nothing to learn from"),
         ({"labels": ("sleep",)}, "no annotation"),
     ],

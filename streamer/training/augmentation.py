@@ -1,10 +1,15 @@
 """What training changes about windows and labels so that the network learns what they share."""
 
 import torch
+from scipy.special import betaincinv
 from torch import Tensor
+from torch.nn import functional
 
 IGNORED = -100
 """The target that cross-entropy passes over (its `ignore_index`)."""
+
+WARP_KNOTS = 5
+"""Moments of a window between which its speed changes linearly."""
 
 
 def draw_own_words(
@@ -48,7 +53,7 @@ def turn_sensors(windows: Tensor, degrees: float, generator: torch.Generator) ->
         generator: the source of randomness.
     """
     batch, time, channels = windows.shape
-    axis = torch.nn.functional.normalize(torch.randn(batch, 3, generator=generator), dim=1)
+    axis = functional.normalize(torch.randn(batch, 3, generator=generator), dim=1)
     angle = torch.deg2rad(degrees * (2 * torch.rand(batch, 1, generator=generator) - 1))
     rotation: Tensor = torch.linalg.matrix_exp(_cross_matrices(axis * angle))
     turned = windows.view(batch, time, channels // 3, 3) @ rotation[:, None]
@@ -64,6 +69,53 @@ def scale(windows: Tensor, deviation: float, generator: torch.Generator) -> Tens
 def jitter(windows: Tensor, deviations: Tensor, generator: torch.Generator) -> Tensor:
     """Add white noise of these standard deviations, one for each channel."""
     return windows + deviations * torch.randn(windows.shape, generator=generator)
+
+
+def warp_time(windows: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Play a part of each window at a speed that wanders smoothly, stretched to the window.
+
+    Time-warping after Um et al. (ICMI 2017), and slower by up to `strength` on the whole, so that
+    no sample from outside the window is needed.
+
+    Args:
+        windows: [batch, time, channels].
+        strength: standard deviation of the speed's logarithm, and the largest share left out.
+        generator: the source of randomness.
+    """
+    batch, time, _ = windows.shape
+    knots = strength * torch.randn(batch, 1, WARP_KNOTS, generator=generator)
+    speeds = functional.interpolate(knots, time - 1, mode="linear", align_corners=True)[:, 0].exp()
+    passed = functional.pad(speeds.cumsum(dim=1), (1, 0))
+    played = (time - 1) * (1 - strength * torch.rand(batch, 1, generator=generator))
+    begin = (time - 1 - played) * torch.rand(batch, 1, generator=generator)
+    positions = begin + played * passed / passed[:, -1:]
+    before = positions.long().clamp(max=time - 2)
+    share = (positions - before)[:, :, None]
+    rows = torch.arange(batch)[:, None]
+    return windows[rows, before].lerp(windows[rows, before + 1], share)
+
+
+def mix(
+    windows: Tensor, strength: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Blend each window with another of the batch (mixup, Zhang et al., ICLR 2018).
+
+    Args:
+        windows: [batch, time, channels].
+        strength: both parameters of the beta distribution that shares are drawn from.
+        generator: the source of randomness.
+
+    Returns:
+        The blends; the index of each window's partner [batch]; the window's own share [batch], at
+        least a half.
+    """
+    batch = len(windows)
+    partners = torch.randperm(batch, generator=generator)
+    uniform = torch.rand(batch, generator=generator).double().numpy()
+    share = torch.from_numpy(betaincinv(strength, strength, uniform)).float()
+    own = torch.maximum(share, 1 - share)
+    blended = windows[partners].lerp(windows, own[:, None, None])
+    return blended, partners, own
 
 
 def _cross_matrices(vectors: Tensor) -> Tensor:

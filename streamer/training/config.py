@@ -47,10 +47,11 @@ class NetworkConfig(Section):
     """The network's shape; see `streamer.training.network`.
 
     Attributes:
-        encoder: `paper` for the paper's two convolutions, which fixes the next four; `separable`
+        encoder: `paper` for the paper's two convolutions, which fixes the next five; `separable`
             or `dense` for a stem and residual stages of that kind.
         width: channels inside.
         stem_kernel: samples that the first convolution sees.
+        companded: how many of its outputs see changes alone, small ones as well as large ones.
         dilations: of each residual stage.
         pooling: the statistics over time that the decoder is given.
         hidden: of the LSTM.
@@ -59,9 +60,10 @@ class NetworkConfig(Section):
         encoder_dropout: of the residual stages.
     """
 
-    encoder: Literal["paper", "separable", "dense"] = "separable"
+    encoder: Literal["paper", "separable", "dense"] = "dense"
     width: int = Field(default=64, ge=1)
-    stem_kernel: int = Field(default=5, ge=1)
+    stem_kernel: int = Field(default=7, ge=1)
+    companded: int = Field(default=32, ge=0)
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     pooling: tuple[PoolingName, ...] = Field(default=("mean", "maximum", "deviation"), min_length=1)
     hidden: int = Field(default=128, ge=1)
@@ -69,13 +71,26 @@ class NetworkConfig(Section):
     dropout: float = Field(default=0.5, ge=0, lt=1)
     encoder_dropout: float = Field(default=0.1, ge=0, lt=1)
 
+    @model_validator(mode="after")
+    def _compands_no_more_than_it_has(self) -> Self:
+        if self.companded > self.width:
+            raise ValueError(f"companded is {self.companded}, of a width of {self.width}")
+        if self.companded and self.stem_kernel < 2:
+            raise ValueError("companded outputs need a stem_kernel of 2 or more")
+        return self
+
     @property
     def shape(self) -> EncoderShape:
         """The encoder's shape."""
         if self.encoder == "paper":
             return EncoderShape.paper()
         return EncoderShape.dilated(
-            self.encoder, self.width, self.stem_kernel, self.dilations, self.pooling
+            self.encoder,
+            self.width,
+            self.stem_kernel,
+            self.dilations,
+            self.pooling,
+            self.companded,
         )
 
 
@@ -84,15 +99,19 @@ class AugmentationConfig(Section):
 
     Attributes:
         token: probability of a label to be replaced by one of its own words.
+        warp: how much a window's speed wanders, and the largest share of it that is left out.
         rotation_degrees: largest angle by which the sensors are turned.
         scale: standard deviation of each channel's factor.
         jitter: standard deviation of the noise, as a share of each channel's own.
+        mixup: strength with which windows are blended in pairs, and their losses with them.
     """
 
     token: float = Field(default=0.2, ge=0, le=1)
-    rotation_degrees: float = Field(default=10.0, ge=0, le=180)
+    warp: float = Field(default=0.0, ge=0, lt=1)
+    rotation_degrees: float = Field(default=15.0, ge=0, le=180)
     scale: float = Field(default=0.05, ge=0)
     jitter: float = Field(default=0.02, ge=0)
+    mixup: float = Field(default=0.0, ge=0)
 
 
 class OptimisationConfig(Section):
@@ -103,19 +122,23 @@ class OptimisationConfig(Section):
         epochs: at most this many.
         patience: epochs without a better validation score after which training stops.
         batch: windows in a step.
-        stride: samples between two training windows; they shift from epoch to epoch.
+        stride: samples between two training windows, which each epoch moves by up to as many.
         learning_rate: the highest of the one-cycle schedule.
         weight_decay: AdamW's.
+        averaging: share of the averaged weights that each step keeps; the average is what is used.
+        balance: 0 lets each window count alike, 1 each label.
         threads: of torch.
     """
 
     seed: int = 1
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=12, ge=1)
     patience: int = Field(default=8, ge=1)
     batch: int = Field(default=64, ge=2)
     stride: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    averaging: float = Field(default=0.99, ge=0, lt=1)
+    balance: float = Field(default=0.0, ge=0, le=1)
     threads: int = Field(default=1, ge=1)
 
 

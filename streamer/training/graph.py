@@ -211,22 +211,23 @@ def _first(graph: _Graph, encoder: Encoder, samples: str) -> str:
     """Convolve [batch, time, channels] as a picture, whose rows are samples, with one channel."""
     stage = encoder.stages[0]
     assert isinstance(stage, Stage)  # noqa: S101 - tells the type checker
-    factor, bias = _batch_norm(stage.norm)
+    factor, bias = _folded(stage)
     if stage.shape.kind == "separable":
         kernel = _array(stage.pointwise.weight) * _array(stage.depthwise.weight)[:, 0]
     else:
-        kernel = _array(stage.dense.weight)
+        kernel = _array(stage.dense_weight)
     # (x - mean) / deviation before an unpadded convolution is another such convolution.
     kernel = kernel * factor[:, None, None] / _array(encoder.deviation)[:, None]
     bias = bias - (kernel * _array(encoder.mean)[:, None]).sum(axis=(1, 2))
     picture = graph.node("Unsqueeze", samples, graph.integers(1))
     weights = kernel.transpose(0, 2, 1)[:, None]
-    return graph.node("Relu", _convolve(graph, stage.shape, picture, weights, bias))
+    mixed = _convolve(graph, stage.shape, picture, weights, bias)
+    return graph.node("Relu", _companded(graph, stage, mixed))
 
 
 def _later_stage(graph: _Graph, stage: Stage, inputs: str) -> str:
     shape = stage.shape
-    factor, bias = _batch_norm(stage.norm)
+    factor, bias = _folded(stage)
     scale = factor[:, None, None, None]
     if shape.kind == "separable":
         filters = _array(stage.depthwise.weight)[..., None]
@@ -234,9 +235,8 @@ def _later_stage(graph: _Graph, stage: Stage, inputs: str) -> str:
         weights = _array(stage.pointwise.weight)[..., None] * scale
         change = graph.node("Conv", mixed, graph.floats(weights), graph.floats(bias))
     else:
-        change = _convolve(
-            graph, shape, inputs, _array(stage.dense.weight)[..., None] * scale, bias
-        )
+        weights = _array(stage.dense_weight)[..., None] * scale
+        change = _companded(graph, stage, _convolve(graph, shape, inputs, weights, bias))
     if shape.residual:
         before = shape.reach // 2
         change = graph.node("Add", change, _cropped(graph, inputs, before, shape.reach - before))
@@ -261,12 +261,41 @@ def _cropped(graph: _Graph, inputs: str, start: int, before_end: int) -> str:
     return graph.slice(inputs, start, -before_end or NO_END, TIME)
 
 
+def _folded(stage: Stage) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return factor and bias of a stage's outputs; of companded ones those before the asinh."""
+    factor, bias = _batch_norm(stage.norm)
+    count = stage.shape.companded
+    if not count:
+        return factor, bias
+    gain = np.exp(_array(stage.log_gain))
+    own_factor, own_bias = _batch_norm(stage.whitening)
+    return (
+        np.concatenate([gain * own_factor, factor[count:]]),
+        np.concatenate([gain * own_bias, bias[count:]]),
+    )
+
+
+def _companded(graph: _Graph, stage: Stage, mixed: str) -> str:
+    """Compand a stage's first outputs, [batch, width, time, 1], and normalise them."""
+    count, width = stage.shape.companded, stage.shape.width
+    if not count:
+        return mixed
+    factor, bias = (array[:count, None, None] for array in _batch_norm(stage.norm))
+    changes, *plain = graph.split(mixed, [count, width - count][: 1 + (count < width)], 1)
+    scaled = graph.node("Mul", graph.node("Asinh", changes), graph.floats(factor))
+    normalised = graph.node("Add", scaled, graph.floats(bias))
+    return graph.node("Concat", normalised, *plain, axis=1) if plain else normalised
+
+
 def _batch_norm(norm: nn.BatchNorm1d) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the factor and the bias that a batch normalisation comes to once it is trained."""
     assert norm.running_mean is not None  # noqa: S101 - tells the type checker
     assert norm.running_var is not None  # noqa: S101
-    factor = _array(norm.weight) / np.sqrt(_array(norm.running_var) + norm.eps)
-    return factor, _array(norm.bias) - factor * _array(norm.running_mean)
+    factor = 1 / np.sqrt(_array(norm.running_var) + norm.eps)
+    if norm.affine:
+        factor = factor * _array(norm.weight)
+    bias = -factor * _array(norm.running_mean)
+    return factor, bias + _array(norm.bias) if norm.affine else bias
 
 
 def _pool(graph: _Graph, pooling: Pooling, hidden: str, outputs: int) -> str:

@@ -4,11 +4,14 @@ Source: Zhang et al., CIKM 2023, arXiv 2301.03462. The encoder here is unpadded 
 pooling's statistics can be merged, so that a stream can be encoded hop by hop.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,6 +22,9 @@ DEVIATION_EPSILON = 1e-5
 
 LARGEST_LOGIT = 50.0
 """Attention logits are clamped to it, so that sums of their exponentials fit float64."""
+
+LARGEST_GAIN = 50.0
+"""Companded outputs start with gains from 1 to it."""
 
 PoolingName = Literal["mean", "maximum", "deviation", "attention", "positives"]
 StageKind = Literal["dense", "separable"]
@@ -35,6 +41,9 @@ class StageShape:
         kernel: taps over time.
         dilation: samples between taps.
         residual: whether the cropped input is added before the ReLU.
+        companded: how many outputs, the first ones, of a dense stage see changes alone, on a
+            scale that is linear for small ones and logarithmic for large ones. What sways a
+            sitting person is a hundredth of a step; on the common scale it is lost.
     """
 
     kind: StageKind
@@ -42,6 +51,7 @@ class StageShape:
     kernel: int
     dilation: int = 1
     residual: bool = False
+    companded: int = 0
 
     @property
     def reach(self) -> int:
@@ -69,9 +79,10 @@ class EncoderShape:
         stem_kernel: int,
         dilations: tuple[int, ...],
         pooling: tuple[PoolingName, ...],
+        companded: int = 0,
     ) -> "EncoderShape":
         """Return a dense stem and a residual stage of three taps for each dilation."""
-        stem = StageShape("dense", width, stem_kernel)
+        stem = StageShape("dense", width, stem_kernel, companded=companded)
         blocks = (StageShape(kind, width, 3, dilation, residual=True) for dilation in dilations)
         return cls((stem, *blocks), pooling)
 
@@ -95,18 +106,40 @@ class Stage(nn.Module):
             self.pointwise = nn.Conv1d(inputs, shape.width, 1, bias=False)
         else:
             self.dense = nn.Conv1d(inputs, shape.width, kernel, dilation=dilation, bias=False)
+        if shape.companded:
+            self.whitening = nn.BatchNorm1d(shape.companded, affine=False)
+            gains = torch.linspace(0, math.log(LARGEST_GAIN), shape.companded)
+            self.log_gain = nn.Parameter(gains)
         self.norm = nn.BatchNorm1d(shape.width)
         self.dropout = nn.Dropout(dropout if shape.residual else 0.0)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map [batch, channels, time] to [batch, width, time - reach]."""
-        separable = self.shape.kind == "separable"
-        mixed = self.pointwise(self.depthwise(inputs)) if separable else self.dense(inputs)
-        change = self.dropout(self.norm(mixed))
+        change = self.dropout(self.norm(self._mixed(inputs)))
         if self.shape.residual:
             before = self.shape.reach // 2
             change = change + inputs[:, :, before : before + change.shape[2]]
         return functional.relu(change)
+
+    @property
+    def dense_weight(self) -> Tensor:
+        """The dense convolution's weight; companded filters sum to zero over time."""
+        count, weight = self.shape.companded, self.dense.weight
+        if not count:
+            return weight
+        changes = weight[:count] - weight[:count].mean(dim=2, keepdim=True)
+        return torch.cat([changes, weight[count:]])
+
+    def _mixed(self, inputs: Tensor) -> Tensor:
+        if self.shape.kind == "separable":
+            separable: Tensor = self.pointwise(self.depthwise(inputs))
+            return separable
+        mixed = functional.conv1d(inputs, self.dense_weight, dilation=self.shape.dilation)
+        if not self.shape.companded:
+            return mixed
+        changes, plain = mixed.tensor_split([self.shape.companded], dim=1)
+        gained = self.whitening(changes) * self.log_gain.exp()[:, None]
+        return torch.cat([gained.asinh(), plain], dim=1)
 
 
 class Pooling(nn.Module):
@@ -161,6 +194,13 @@ class Encoder(nn.Module):
         stages = zip(widths, shape.stages, strict=False)
         self.stages = nn.ModuleList(Stage(inputs, stage, dropout) for inputs, stage in stages)
         self.pooling = Pooling(shape.pooling, widths[-1])
+
+    def standardise(self, samples: NDArray[np.float32]) -> None:
+        """Take the mean and deviation of each channel from samples [n, channels]."""
+        deviation = samples.std(axis=0)
+        self.mean.copy_(torch.from_numpy(samples.mean(axis=0)))
+        # A channel that never changes tells nothing, and must not be divided by zero.
+        self.deviation.copy_(torch.from_numpy(np.where(deviation > 0, deviation, 1)))
 
     def forward(self, windows: Tensor) -> Tensor:
         """Map windows [batch, time, channels] in SI units to features [batch, features]."""
@@ -236,7 +276,7 @@ class ShareNetwork(nn.Module):
         features = self.encoder(windows)
         scores = []
         for words in self.label_set.labels:
-            inputs = torch.tensor(self.label_set.tokens([START, *words]))
+            inputs = torch.tensor(self.label_set.tokens([START, *words]), device=windows.device)
             targets = torch.tensor(self.label_set.tokens([*words, END]))
             steps = self.decoder(features, inputs.expand(len(features), -1))
             chosen = steps[:, torch.arange(len(targets)), targets]

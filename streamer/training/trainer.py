@@ -7,22 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from sklearn.metrics import f1_score
-from torch import Tensor
-from torch.nn import functional
 
 from streamer.errors import TrainingError
-from streamer.share.labels import END, START, LabelSet
-from streamer.training.augmentation import (
-    IGNORED,
-    draw_own_words,
-    jitter,
-    scale,
-    teacher_forcing,
-    turn_sensors,
-)
+from streamer.evaluation.figures import draw_confusion, draw_curves
+from streamer.evaluation.windows import fit_temperature, measure_windows
+from streamer.share.labels import LabelSet
 from streamer.training.config import TrainingConfig
 from streamer.training.data import (
     Stretch,
@@ -31,14 +21,18 @@ from streamer.training.data import (
     read_stretches,
     transition_matrix,
 )
+from streamer.training.fitting import History, fit, label_scores
 from streamer.training.network import ShareNetwork
+from streamer.training.sampling import WindowSampler
+from streamer.training.word_sequences import WordLearner
 from streamer.training.word_vectors import initial_vectors
 
 WEIGHTS_FILE = "weights.npz"
 CONFIG_FILE = "config.json"
 RESULT_FILE = "result.json"
-EVALUATION_BATCH = 512
-TEMPERATURES = torch.linspace(0.5, 4.0, 71)
+CHECKPOINT_FILE = "checkpoint.npz"
+CURVES_FILE = "curves.png"
+CONFUSION_FILE = "confusion.png"
 
 
 @dataclass(slots=True)
@@ -46,11 +40,12 @@ class TrainingResult:
     """What a run came to.
 
     Attributes:
-        history: loss and validation accuracy of each epoch.
+        history: loss and, on held-out people, accuracy and macro-F1 of each epoch.
         best_epoch: the epoch whose weights were kept, counted from 0.
         temperature: by which scores are divided so that probabilities are honest.
         transitions: probability of each label a hop after each other, [labels, labels].
-        accuracy: share of right windows, and macro-F1, on the test people.
+        accuracy: accuracy, macro-F1 and expected calibration error on the test people.
+        confusion: counts on the test people, [labels, labels]; rows are truth.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -58,6 +53,7 @@ class TrainingResult:
     temperature: float = 1.0
     transitions: list[list[float]] = field(default_factory=list)
     accuracy: dict[str, float] = field(default_factory=dict)
+    confusion: list[list[int]] = field(default_factory=list)
 
 
 def build_network(config: TrainingConfig) -> ShareNetwork:
@@ -101,32 +97,81 @@ def load_run(folder: Path) -> tuple[TrainingConfig, ShareNetwork, TrainingResult
 def train(config: TrainingConfig, folder: Path) -> TrainingResult:
     """Train, choose the epoch that is best on held-out wearers, calibrate, measure, save.
 
+    An interrupted run of the same configuration goes on from its last whole epoch.
+
     Raises:
-        TrainingError: the sessions can't be learnt from as configured.
+        TrainingError: the sessions can't be learnt from as configured, or the folder holds an
+            unfinished run of another configuration.
     """
     torch.set_num_threads(config.optimisation.threads)
     torch.use_deterministic_algorithms(mode=True)
     label_set = LabelSet.from_names(config.data.labels)
     people = _People.read(config, label_set)
+    _claim(folder, config)
+    torch.manual_seed(config.optimisation.seed)
+    learner = WordLearner(build_network(config), config.augmentation.token)
+    sampler = WindowSampler(people.learn, config.data.window, config.optimisation.stride)
+    learner.network.encoder.standardise(sampler.values)
+    _initialise_words(learner.network, config)
     with _progress_bar() as bar:
-        trainer = _Trainer(config, label_set, people.learn, people.validation)
-        result = trainer.run(bar)
-    network = trainer.network
-    result.temperature = _temperature(network, people.validation)
+        history = fit(
+            learner,
+            sampler,
+            people.validation,
+            config.augmentation,
+            config.optimisation,
+            labels=len(label_set.labels),
+            checkpoint=folder / CHECKPOINT_FILE,
+            watch=_Watch(bar, config.optimisation.epochs),
+        )
+    result = TrainingResult(history.epochs, history.best_epoch)
+    held_out_scores = label_scores(learner, people.validation)
+    result.temperature = fit_temperature(held_out_scores, people.validation.labels)
     result.transitions = transition_matrix(
         people.learn, len(label_set.labels), config.data.hop
     ).tolist()
+    draw_curves(result.history, folder / CURVES_FILE)
     if people.test is not None:
-        result.accuracy = _accuracy(network, people.test)
-    folder.mkdir(parents=True, exist_ok=True)
+        scores = label_scores(learner, people.test)
+        metrics = measure_windows(scores, people.test.labels, result.temperature)
+        result.accuracy = {
+            "accuracy": metrics.accuracy,
+            "macro_f1": metrics.macro_f1,
+            "calibration_error": metrics.calibration_error,
+        }
+        result.confusion = metrics.confusion.tolist()
+        draw_confusion(metrics.confusion, label_set.names, folder / CONFUSION_FILE)
     np.savez(
         folder / WEIGHTS_FILE,
         allow_pickle=False,
-        **{name: weight.numpy() for name, weight in network.state_dict().items()},
+        **{name: weight.numpy() for name, weight in learner.network.state_dict().items()},
     )
-    (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2))
     (folder / RESULT_FILE).write_text(json.dumps(asdict(result), indent=2))
+    (folder / CHECKPOINT_FILE).unlink()
     return result
+
+
+def _initialise_words(network: ShareNetwork, config: TrainingConfig) -> None:
+    table = network.decoder.embedding.weight
+    vectors = initial_vectors(
+        config.words, network.label_set.vocabulary, table.shape[1], config.optimisation.seed
+    )
+    with torch.no_grad():
+        for token, vector in vectors.items():
+            table[token] = torch.from_numpy(vector)
+
+
+def _claim(folder: Path, config: TrainingConfig) -> None:
+    """Write the configuration into the run's folder, unless another's unfinished run is there."""
+    text = config.model_dump_json(indent=2)
+    path = folder / CONFIG_FILE
+    if (folder / CHECKPOINT_FILE).exists() and path.read_text() != text:
+        raise TrainingError(
+            f"{folder} holds an unfinished run of another configuration; "
+            "remove it, or give another folder with --out"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,141 +211,22 @@ class _People:
         return cls(learn, windows(data.validation), windows(data.test) if data.test else None)
 
 
-class _Trainer:
-    def __init__(
-        self,
-        config: TrainingConfig,
-        label_set: LabelSet,
-        learn: list[Stretch],
-        validation: WindowSet,
-    ) -> None:
-        self._config = config
-        self._label_set = label_set
-        self._learn = learn
-        self._validation = validation
-        seed = config.optimisation.seed
-        torch.manual_seed(seed)
-        self._random = torch.Generator().manual_seed(seed)
-        self.network = build_network(config)
-        self._deviation = self._standardise()
-        self._initialise_words()
-        self._optimiser = torch.optim.AdamW(
-            self.network.parameters(), weight_decay=config.optimisation.weight_decay
-        )
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser,
-            max_lr=config.optimisation.learning_rate,
-            epochs=config.optimisation.epochs,
-            # Offset 0 cuts the most windows; the others may need a step less.
-            steps_per_epoch=math.ceil(len(self._windows(0)) / config.optimisation.batch) + 1,
-        )
+class _Watch:
+    """Tells of every epoch in the progress bar, and in a line where there is no terminal."""
 
-    def run(self, bar: Progress) -> TrainingResult:
-        """Train until the last epoch or until patience ends; keep the best epoch's weights."""
-        options = self._config.optimisation
-        result = TrainingResult()
-        best = -1.0
-        weights: dict[str, Tensor] = {}
-        task = bar.add_task("training", total=options.epochs, loss=math.nan, accuracy=math.nan)
-        for epoch in range(options.epochs):
-            loss = self._epoch()
-            scores = label_scores(self.network, self._validation)
-            accuracy = _share_right(scores, self._validation.labels)
-            result.history.append({"loss": loss, "validation_accuracy": accuracy})
-            bar.update(task, advance=1, loss=loss, accuracy=accuracy)
-            if not bar.console.is_terminal:
-                bar.console.print(
-                    f"epoch {epoch + 1} of {options.epochs}: loss {loss:.3f}, "
-                    f"held-out accuracy {accuracy:.3f}"
-                )
-            if accuracy > best:
-                best, result.best_epoch = accuracy, epoch
-                weights = {k: v.clone() for k, v in self.network.state_dict().items()}
-            elif epoch - result.best_epoch >= options.patience:
-                break
-        self.network.load_state_dict(weights)
-        return result
+    def __init__(self, bar: Progress, epochs: int) -> None:
+        self._bar = bar
+        self._epochs = epochs
+        self._task = bar.add_task("training", total=epochs, loss=math.nan, accuracy=math.nan)
 
-    def _initialise_words(self) -> None:
-        config, table = self._config, self.network.decoder.embedding.weight
-        vectors = initial_vectors(
-            config.words, self._label_set.vocabulary, table.shape[1], config.optimisation.seed
-        )
-        with torch.no_grad():
-            for token, vector in vectors.items():
-                table[token] = torch.from_numpy(vector)
-
-    def _standardise(self) -> Tensor:
-        samples = np.concatenate([stretch.values for stretch in self._learn])
-        spread = samples.std(axis=0)
-        # A channel that never changes tells nothing, and must not be divided by zero.
-        deviation = torch.from_numpy(np.where(spread > 0, spread, 1).astype(np.float32))
-        self.network.encoder.mean.copy_(torch.from_numpy(samples.mean(axis=0)))
-        self.network.encoder.deviation.copy_(deviation)
-        return deviation
-
-    def _windows(self, offset: int) -> WindowSet:
-        data, stride = self._config.data, self._config.optimisation.stride
-        return cut_windows(self._learn, data.window, stride, offset)
-
-    def _epoch(self) -> float:
-        self.network.train()
-        options = self._config.optimisation
-        offset = int(torch.randint(options.stride, (1,), generator=self._random))
-        windows = self._windows(offset)
-        order = torch.randperm(len(windows), generator=self._random)
-        losses = [
-            self._step(torch.from_numpy(windows.gather(rows.numpy())), windows.labels[rows.numpy()])
-            for rows in order.split(options.batch)
-            if len(rows) > 1  # batch normalisation needs two
-        ]
-        return float(np.mean(losses))
-
-    def _step(self, windows: Tensor, labels: NDArray[np.int64]) -> float:
-        augmentation = self._config.augmentation
-        windows = turn_sensors(windows, augmentation.rotation_degrees, self._random)
-        windows = scale(windows, augmentation.scale, self._random)
-        windows = jitter(windows, augmentation.jitter * self._deviation, self._random)
-        sequences = [self._label_set.tokens(self._label_set.labels[label]) for label in labels]
-        sequences = draw_own_words(sequences, augmentation.token, self._random)
-        start, end = self._label_set.tokens([START, END])
-        inputs, targets = teacher_forcing(sequences, start, end)
-        steps = self.network(windows, inputs)
-        loss = functional.nll_loss(steps.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
-        self._optimiser.zero_grad()
-        loss.backward()
-        self._optimiser.step()
-        self._schedule.step()
-        return loss.item()
-
-
-@torch.no_grad()
-def label_scores(network: ShareNetwork, windows: WindowSet) -> Tensor:
-    """Return the score of every label for every window, [windows, labels]."""
-    network.eval()
-    parts = [
-        network.scores(torch.from_numpy(windows.gather(slice(first, first + EVALUATION_BATCH))))
-        for first in range(0, len(windows), EVALUATION_BATCH)
-    ]
-    return torch.cat(parts)
-
-
-def _share_right(scores: Tensor, labels: NDArray[np.int64]) -> float:
-    return float((scores.argmax(dim=1).numpy() == labels).mean())
-
-
-def _temperature(network: ShareNetwork, windows: WindowSet) -> float:
-    """Return the temperature under which the true labels are likeliest (Guo et al., ICML 2017)."""
-    scores = label_scores(network, windows)
-    labels = torch.from_numpy(windows.labels)
-    losses = torch.stack([functional.cross_entropy(scores / t, labels) for t in TEMPERATURES])
-    return float(TEMPERATURES[losses.argmin()])
-
-
-def _accuracy(network: ShareNetwork, windows: WindowSet) -> dict[str, float]:
-    scores = label_scores(network, windows)
-    macro_f1 = f1_score(windows.labels, scores.argmax(dim=1).numpy(), average="macro")
-    return {"accuracy": _share_right(scores, windows.labels), "macro_f1": float(macro_f1)}
+    def __call__(self, history: History) -> None:
+        done, figures = len(history.epochs), history.epochs[-1]
+        loss, accuracy = figures["loss"], figures["accuracy"]
+        self._bar.update(self._task, completed=done, loss=loss, accuracy=accuracy)
+        if not self._bar.console.is_terminal:
+            self._bar.console.print(
+                f"epoch {done} of {self._epochs}: loss {loss:.3f}, held-out accuracy {accuracy:.3f}"
+            )
 
 
 def _progress_bar() -> Progress:

@@ -1,0 +1,232 @@
+"""Accuracy on the windows of people never seen: SHARE, its ablations, and its peers.
+
+    share               the configuration of configs/train, on all training people, last epoch
+    share-paper         the paper's encoder (unpadded) and its augmentation alone; schedule as above
+    integer-ids         the encoder of `share` with a layer over label numbers
+    share-no-companding, -no-token, -no-rotation, -no-scale, -no-jitter    one thing switched off
+    deep-conv-lstm, minirocket, xgboost                                     peers
+
+A row (set, model, share of the training windows) is one file of the results folder; seeds that it
+has are not run again, and a run that was interrupted goes on from its last epoch. Nothing here
+looks at test people to choose anything.
+
+    pip install -e '.[bench]'    (an environment of its own: aeon's numba holds numpy back)
+    python benchmarks/accuracy.py --data FOLDER --sets uci-har --models share minirocket --seeds 5
+"""
+
+import argparse
+import json
+import multiprocessing
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+
+from streamer.evaluation.windows import measure_windows
+from streamer.training.config import AugmentationConfig, NetworkConfig, OptimisationConfig
+from window_models import (
+    Recipe,
+    Trained,
+    deep_conv_lstm,
+    integer_ids,
+    minirocket,
+    share,
+    xgboost,
+)
+from window_sets import LOADERS, LONG_TAIL, load_task, subset
+
+RESULTS = Path(__file__).parent / "results"
+FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+RECIPES = {
+    "uci-har": Recipe(),
+    "usc-had": Recipe(
+        augmentation=AugmentationConfig(rotation_degrees=45.0),
+        optimisation=OptimisationConfig(epochs=8),
+    ),
+    "wisdm-watch": Recipe(optimisation=OptimisationConfig(epochs=6)),
+}
+"""Angles of rotation were chosen on people held out of the training people; WISDM has the usual."""
+
+PLAIN = AugmentationConfig(token=0.0, rotation_degrees=0.0, scale=0.0, jitter=0.0)
+SWITCHED_OFF: dict[str, dict[str, object]] = {
+    "share-no-token": {"token": 0.0},
+    "share-no-rotation": {"rotation_degrees": 0.0},
+    "share-no-scale": {"scale": 0.0},
+    "share-no-jitter": {"jitter": 0.0},
+}
+NETWORKS: dict[str, Callable[..., Trained]] = {
+    "share": share,
+    "share-paper": share,
+    "share-no-companding": share,
+    **dict.fromkeys(SWITCHED_OFF, share),
+    "integer-ids": integer_ids,
+    "deep-conv-lstm": deep_conv_lstm,
+}
+PEERS = {"minirocket": minirocket, "xgboost": xgboost}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the tables."""
+
+    dataset: str
+    model: str
+    fraction: float | str
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        suffix = "" if self.fraction == 1.0 else f"_{self.fraction}"
+        return RESULTS / f"{self.dataset}_{self.model}{suffix}.json"
+
+    def read(self) -> dict[str, Any]:
+        """Return what was measured so far."""
+        if self.path.exists():
+            figures: dict[str, Any] = json.loads(self.path.read_text())
+            return figures
+        return {"dataset": self.dataset, "model": self.model, "fraction": self.fraction}
+
+
+def main() -> None:
+    """Run what is missing, write it, print all rows that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the .npz files")
+    parser.add_argument("--sets", nargs="+", choices=LOADERS, default=list(LOADERS))
+    parser.add_argument("--models", nargs="+", choices=[*NETWORKS, *PEERS], default=["share"])
+    parser.add_argument("--fractions", nargs="+", default=["1.0"], help=f"or all, {LONG_TAIL}")
+    parser.add_argument("--seeds", type=int, default=1, help="run seeds 1 to this")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--work", type=Path, default=Path("runs/accuracy"), help="checkpoints")
+    arguments = parser.parse_args()
+    rows = [
+        Row(dataset, model, fraction)
+        for dataset in arguments.sets
+        for model in arguments.models
+        for fraction in chosen_fractions(arguments.fractions)
+    ]
+    missing = [
+        (row, seed)
+        for seed in range(1, arguments.seeds + 1)
+        for row in rows
+        if seed not in row.read().get("seeds", [])
+    ]
+    RESULTS.mkdir(exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.jobs, mp_context=context) as pool:
+        runs: dict[Future[dict[str, Any]], tuple[Row, int]] = {
+            pool.submit(measure, row, seed, arguments.data, arguments.work): (row, seed)
+            for row, seed in missing
+        }
+        for run in as_completed(runs):
+            row, seed = runs[run]
+            add(row, seed, run.result())
+            print(f"{row.dataset} {row.model} {row.fraction} seed {seed}: {run.result()}")
+    Console(width=110).print(table(rows))
+
+
+def chosen_fractions(given: list[str]) -> list[float | str]:
+    """Return the fractions that the command line names."""
+    if given == ["all"]:
+        return [*FRACTIONS, 1.0, LONG_TAIL]
+    return [text if text == LONG_TAIL else float(text) for text in given]
+
+
+def recipe_of(row: Row) -> Recipe:
+    """Return how a row's network is made and trained."""
+    recipe = RECIPES[row.dataset]
+    network, augmentation = recipe.network, recipe.augmentation
+    if row.model in SWITCHED_OFF:
+        augmentation = augmentation.model_copy(update=SWITCHED_OFF[row.model])
+    elif row.model == "share-no-companding":
+        network = network.model_copy(update={"companded": 0})
+    elif row.model == "share-paper":
+        network = NetworkConfig(encoder="paper")
+        augmentation = PLAIN.model_copy(update={"token": 0.2})
+    elif row.model == "deep-conv-lstm":
+        augmentation = PLAIN
+    return Recipe(network, augmentation, recipe.optimisation)
+
+
+def measure(row: Row, seed: int, data: Path, work: Path) -> dict[str, Any]:
+    """Train one model with one seed and score the test people's windows."""
+    threadpool_limits(1)
+    task = subset(load_task(row.dataset, data), row.fraction, seed)
+    began = time.process_time()
+    if row.model in PEERS:
+        trained = PEERS[row.model](task, seed)
+    else:
+        checkpoint = work / f"{row.dataset}_{row.model}_{row.fraction}_{seed}.npz"
+        trained = NETWORKS[row.model](recipe_of(row), task, seed, checkpoint)
+    metrics = measure_windows(trained.scores, task.test.labels)
+    figures: dict[str, Any] = {
+        "accuracy": round(metrics.accuracy, 4),
+        "macro_f1": round(metrics.macro_f1, 4),
+    }
+    if row.model != "minirocket":  # a ridge's answers are no probabilities
+        figures["calibration_error"] = round(metrics.calibration_error, 4)
+    return figures | {
+        "parameters": trained.parameters,
+        "training_windows": len(task.training),
+        "cpu_seconds": round(time.process_time() - began),
+        "confusion": metrics.confusion.tolist(),
+    }
+
+
+def add(row: Row, seed: int, figures: dict[str, Any]) -> None:
+    """Add a seed's figures to the row's file."""
+    known = row.read()
+    known.setdefault("seeds", []).append(seed)
+    for name, value in figures.items():
+        known.setdefault(name, []).append(value)
+    known["commit"] = commit()
+    known["command"] = (
+        f"python benchmarks/accuracy.py --data FOLDER --sets {row.dataset} --models {row.model} "
+        f"--fractions {row.fraction} --seeds {max(known['seeds'])}"
+    )
+    text = json.dumps(known, indent=1)
+    row.path.write_text(text + "\n")
+
+
+def commit() -> str:
+    """Return the commit that is checked out."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(  # noqa: S603 - our own arguments
+        command, cwd=RESULTS, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def table(rows: list[Row]) -> Table:
+    """Return mean and standard deviation of all rows that were measured."""
+    result = Table("set", "model", "of the windows", "seeds", "accuracy", "macro-F1", "CPU s")
+    for row in rows:
+        figures = row.read()
+        if "seeds" in figures:
+            result.add_row(
+                row.dataset,
+                row.model,
+                str(row.fraction),
+                str(len(figures["seeds"])),
+                *(mean_and_deviation(figures[name]) for name in ("accuracy", "macro_f1")),
+                f"{np.mean(figures['cpu_seconds']):.0f}",
+            )
+    return result
+
+
+def mean_and_deviation(values: list[float]) -> str:
+    """Return both as text; of one value there is no deviation."""
+    spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4f}{spread}"
+
+
+if __name__ == "__main__":
+    main()

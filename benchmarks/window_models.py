@@ -1,0 +1,251 @@
+"""SHARE and its peers behind one call: learn a task's training windows, score its test windows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from torch import Tensor, nn
+from torch.nn import functional
+
+from streamer.share.labels import LabelSet
+from streamer.training.config import AugmentationConfig, NetworkConfig, OptimisationConfig
+from streamer.training.fitting import Learner, fit, label_scores
+from streamer.training.network import Encoder, ShareNetwork
+from streamer.training.sampling import WindowSampler
+from streamer.training.word_sequences import WordLearner
+from window_sets import WindowTask
+
+Scores = NDArray[np.float32]
+FEWEST_STEPS = 400
+"""A small training set is gone through more often, so that there are at least so many steps."""
+
+LONGEST = 40
+"""... but not more often than so many times the epochs."""
+
+ROCKET_RIDGES = (1e2, 1e3, 1e4)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a network is made and trained."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    optimisation: OptimisationConfig = field(default_factory=OptimisationConfig)
+
+
+@dataclass(slots=True)
+class Trained:
+    """What a model answers.
+
+    Attributes:
+        scores: of the test windows, [windows, labels].
+        parameters: numbers that were learnt; 0 where that says nothing.
+        learner: the network, of those that have one.
+    """
+
+    scores: Scores
+    parameters: int = 0
+    learner: Learner | None = field(default=None, repr=False)
+
+
+class IntegerLearner(Learner):
+    """The paper's ablation: the same encoder with a layer over label numbers instead of words."""
+
+    def __init__(self, channels: int, labels: int, config: NetworkConfig) -> None:
+        super().__init__()
+        self.encoder = Encoder(channels, config.shape, config.encoder_dropout)
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(self.encoder.pooling.features, labels)
+
+    def losses(self, windows: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing is drawn
+        """Return the cross-entropy of each window, [batch]."""
+        return functional.cross_entropy(self.scores(windows), labels, reduction="none")
+
+    def scores(self, windows: Tensor) -> Tensor:
+        """Return the log-probability of each label, [batch, labels]."""
+        answer: Tensor = self.output(self.dropout(self.encoder(windows)))
+        return answer.log_softmax(dim=1)
+
+
+class DeepConvLstm(Learner):
+    """Ordóñez and Roggen, Sensors 2016: four convolutions of 64, two LSTM layers of 128."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, channels: int, labels: int, values: NDArray[np.float32]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.from_numpy(values.mean(axis=0)))
+        self.register_buffer("deviation", torch.from_numpy(values.std(axis=0)))
+        layers: list[nn.Module] = []
+        for number in range(4):
+            layers += [nn.Conv2d(64 if number else 1, 64, (5, 1)), nn.ReLU()]
+        self.convolutions = nn.Sequential(*layers)
+        self.lstm = nn.LSTM(64 * channels, 128, num_layers=2, batch_first=True, dropout=0.5)
+        self.dropout = nn.Dropout(0.5)
+        self.output = nn.Linear(128, labels)
+
+    def losses(self, windows: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing is drawn
+        """Return the cross-entropy of each window, [batch]."""
+        return functional.cross_entropy(self.scores(windows), labels, reduction="none")
+
+    def scores(self, windows: Tensor) -> Tensor:
+        """Return the log-probability of each label, [batch, labels]."""
+        hidden = self.convolutions(((windows - self.mean) / self.deviation)[:, None])
+        states, _ = self.lstm(hidden.permute(0, 2, 1, 3).flatten(2))
+        answer: Tensor = self.output(self.dropout(states[:, -1]))
+        return answer.log_softmax(dim=1)
+
+
+def share(recipe: Recipe, task: WindowTask, seed: int, checkpoint: Path) -> Trained:
+    """Train SHARE."""
+
+    def build(channels: int, values: NDArray[np.float32]) -> Learner:
+        config = recipe.network
+        network = ShareNetwork(
+            LabelSet.from_names(task.labels),
+            channels,
+            config.shape,
+            hidden=config.hidden,
+            embedding=config.embedding,
+            dropout=config.dropout,
+            encoder_dropout=config.encoder_dropout,
+        )
+        network.encoder.standardise(values)
+        return WordLearner(network, recipe.augmentation.token)
+
+    return _train(build, recipe, task, seed, checkpoint)
+
+
+def integer_ids(recipe: Recipe, task: WindowTask, seed: int, checkpoint: Path) -> Trained:
+    """Train the same encoder with label numbers."""
+
+    def build(channels: int, values: NDArray[np.float32]) -> Learner:
+        learner = IntegerLearner(channels, len(task.labels), recipe.network)
+        learner.encoder.standardise(values)
+        return learner
+
+    return _train(build, recipe, task, seed, checkpoint)
+
+
+def deep_conv_lstm(recipe: Recipe, task: WindowTask, seed: int, checkpoint: Path) -> Trained:
+    """Train DeepConvLSTM."""
+    return _train(
+        lambda channels, values: DeepConvLstm(channels, len(task.labels), values),
+        recipe,
+        task,
+        seed,
+        checkpoint,
+    )
+
+
+def minirocket(task: WindowTask, seed: int) -> Trained:
+    """MiniRocket (Dempster et al., KDD 2021), standardised, and ridge on label indicators.
+
+    The ridge is chosen on windows of a fifth of the training people's stretches, in order.
+    """
+    from aeon.transformations.collection.convolution_based import MiniRocket  # noqa: PLC0415
+
+    def series(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.ascontiguousarray(windows.transpose(0, 2, 1))
+
+    transform = MiniRocket(n_kernels=10_000, random_state=seed, n_jobs=1)
+    features = np.asarray(transform.fit_transform(series(task.training.gather(slice(None)))))
+    mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
+    features = (features - mean) / deviation
+    targets = 2 * np.eye(len(task.labels))[task.training.labels] - 1
+    held_out = np.arange(len(features)) >= 0.8 * len(features)
+
+    def solve(rows: NDArray[np.bool_], ridges: tuple[float, ...]) -> list[NDArray[np.float64]]:
+        own = features[rows]
+        square = own.T @ own
+        product = own.T @ (targets[rows] - targets[rows].mean(axis=0))
+        eye = np.eye(len(square))
+        return [
+            np.vstack([cho_solve(cho_factor(square + ridge * eye), product), targets[rows].mean(0)])
+            for ridge in ridges
+        ]
+
+    def answer(weights: NDArray[np.float64], inputs: NDArray[np.float32]) -> Scores:
+        scores: Scores = (inputs @ weights[:-1] + weights[-1]).astype(np.float32)
+        return scores
+
+    right = [
+        (answer(weights, features[held_out]).argmax(1) == task.training.labels[held_out]).mean()
+        for weights in solve(~held_out, ROCKET_RIDGES)
+    ]
+    ridge = ROCKET_RIDGES[int(np.argmax(right))]
+    (weights,) = solve(np.ones(len(features), dtype=np.bool_), (ridge,))
+    test = np.asarray(transform.transform(series(task.test.gather(slice(None)))))
+    return Trained(answer(weights, (test - mean) / deviation), weights.size)
+
+
+def xgboost(task: WindowTask, seed: int) -> Trained:
+    """Boosted trees on simple features of each channel (`simple_features`)."""
+    from xgboost import XGBClassifier  # noqa: PLC0415
+
+    model = XGBClassifier(n_estimators=300, learning_rate=0.1, max_depth=6, n_jobs=1)
+    model.set_params(subsample=0.8, colsample_bytree=0.5, random_state=seed, tree_method="hist")
+    present = np.unique(task.training.labels)
+    numbered = np.searchsorted(present, task.training.labels)
+    model.fit(simple_features(task.training.gather(slice(None))), numbered)
+    shares = model.predict_proba(simple_features(task.test.gather(slice(None))))
+    scores = np.full((len(task.test), len(task.labels)), -np.inf, dtype=np.float32)
+    scores[:, present] = np.log(np.maximum(shares, 1e-12))
+    return Trained(scores)
+
+
+def simple_features(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return statistics, spectrum and correlations of [n, time, channels] as [n, features]."""
+    spectrum = np.abs(np.fft.rfft(windows - windows.mean(axis=1, keepdims=True), axis=1))
+    changes = np.diff(windows, axis=1)
+    quantiles = np.quantile(windows, (0.1, 0.25, 0.5, 0.75, 0.9), axis=1)
+    centred = windows - windows.mean(axis=1, keepdims=True)
+    normal = centred / (windows.std(axis=1, keepdims=True) + 1e-6)
+    correlations = np.einsum("ntc,ntd->ncd", normal, normal) / windows.shape[1]
+    upper = np.triu_indices(windows.shape[2], 1)
+    parts = [
+        windows.mean(axis=1), windows.std(axis=1), windows.min(axis=1), windows.max(axis=1),
+        *quantiles, np.abs(changes).mean(axis=1), changes.std(axis=1),
+        *spectrum[:, 1:13].transpose(1, 0, 2), spectrum.argmax(axis=1), spectrum.max(axis=1),
+        correlations[:, upper[0], upper[1]],
+    ]  # fmt: skip
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _train(
+    build: Callable[[int, NDArray[np.float32]], Learner],
+    recipe: Recipe,
+    task: WindowTask,
+    seed: int,
+    checkpoint: Path,
+) -> Trained:
+    """Train on all training people for a fixed number of epochs: nobody is left to choose one."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(mode=True)
+    torch.manual_seed(seed)
+    sampler = WindowSampler(task.stretches, task.window, task.stride)
+    steps = int(sampler.label_counts(len(task.labels)).sum()) / recipe.optimisation.batch
+    wanted = FEWEST_STEPS / recipe.optimisation.epochs
+    times = min(max(1.0, wanted / max(steps, 1)), LONGEST)
+    options = recipe.optimisation.model_copy(
+        update={"seed": seed, "epochs": round(recipe.optimisation.epochs * times)}
+    )
+    learner = build(task.test.values.shape[1], sampler.values)
+    fit(
+        learner,
+        sampler,
+        None,
+        recipe.augmentation,
+        options,
+        labels=len(task.labels),
+        checkpoint=checkpoint,
+    )
+    checkpoint.unlink()
+    parameters = sum(p.numel() for p in learner.parameters() if p.requires_grad)
+    return Trained(label_scores(learner, task.test), parameters, learner)

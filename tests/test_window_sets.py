@@ -1,0 +1,76 @@
+"""The splits behind the accuracy tables: windows stay whole, people stay apart."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from window_sets import LONG_TAIL, load_task, subset
+
+
+@pytest.fixture
+def uci_har(tmp_path: Path) -> Path:
+    """Two people; each does three activities; windows overlap by half within an activity."""
+    windows, labels, people = [], [], []
+    for person in (1, 2):
+        for label in range(6):
+            samples = np.random.default_rng(10 * person + label).normal(size=(64 * 41, 9))
+            starts = range(0, 64 * 40, 64)
+            windows += [samples[start : start + 128] for start in starts]
+            labels += [label] * len(starts)
+            people += [person] * len(starts)
+    arrays = {
+        "X": np.array(windows, np.float32),
+        "y": np.array(labels),
+        "subject": np.array(people),
+    }
+    both = {f"{name}_{part}": array for name, array in arrays.items() for part in ("train", "test")}
+    np.savez(tmp_path / "uci_har.npz", allow_pickle=False, **both)
+    return tmp_path
+
+
+def test_overlapping_windows_become_the_recording_again(uci_har: Path) -> None:
+    task = load_task("uci-har", uci_har)
+    assert len(task.stretches) == 12
+    first = task.stretches[0]
+    samples = np.random.default_rng(10).normal(size=(64 * 41, 9)).astype(np.float32)
+    assert (first.values == samples).all()
+    assert (first.wearer, set(first.labels.tolist())) == ("1", {0})
+    assert len(task.training) == 480
+    assert (task.training.gather(slice(0, 1))[0] == samples[:128]).all()
+
+
+def test_a_share_of_the_windows_is_the_same_share_of_each_label(uci_har: Path) -> None:
+    task = load_task("uci-har", uci_har)
+    few = subset(task, 0.05, seed=1)
+    assert np.bincount(few.training.labels).tolist() == [4] * 6
+    assert np.bincount(subset(task, 0.001, seed=1).training.labels).tolist() == [1] * 6
+    assert {len(stretch.values) for stretch in few.stretches} == {128}
+    assert {stretch.values.tobytes() for stretch in few.stretches} == {
+        window.tobytes() for window in few.training.gather(slice(None))
+    }
+    again, other = subset(task, 0.05, seed=1), subset(task, 0.05, seed=2)
+    assert (again.training.starts == few.training.starts).all()
+    assert (other.training.starts != few.training.starts).any()
+    assert subset(task, 1.0, seed=1) is task
+
+
+def test_a_long_tail_falls_from_the_most_frequent_label_to_a_hundredth(uci_har: Path) -> None:
+    counts = np.bincount(subset(load_task("uci-har", uci_har), LONG_TAIL, 1).training.labels)
+    assert sorted(counts.tolist()) == [1, 2, 5, 13, 32, 80]
+
+
+def test_people_above_the_last_training_person_are_only_tested(tmp_path: Path) -> None:
+    count = 250
+    arrays = {
+        "X": np.arange(3 * count * 6, dtype=np.float32).reshape(-1, 6),
+        "y": np.repeat([0, 1, 2], count),
+        "offsets": np.arange(4) * count,
+        "subject": np.array([10, 11, 3]),
+    }
+    np.savez(tmp_path / "usc_had.npz", allow_pickle=False, **arrays)
+    task = load_task("usc-had", tmp_path)
+    assert {stretch.wearer for stretch in task.stretches} == {"10", "3"}
+    assert task.training.labels.tolist() == [0, 0, 2, 2]
+    assert task.test.labels.tolist() == [1, 1]
+    assert (task.test.gather(slice(0, 1))[0] == arrays["X"][count : count + 100]).all()
