@@ -3,12 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from device_adapters.errors import UnknownAdapterError
+from device_adapters.registry import registered
 from device_adapters.samples import SampleBatch, StreamInfo
 
 ENTRY_POINT_GROUP = "share_streamer.adapters"
@@ -78,10 +77,7 @@ def adapter_class(name: str) -> type[DeviceAdapter]:
     """Return the adapter that an installed package registered as `name`.
 
     Raises:
-        UnknownAdapterError: no installed package has registered one.
+        UnknownPartError: no installed package has registered one.
     """
-    registered = entry_points(group=ENTRY_POINT_GROUP)
-    if name not in registered.names:
-        raise UnknownAdapterError(name, registered.names)
-    loaded: type[DeviceAdapter] = registered[name].load()
+    loaded: type[DeviceAdapter] = registered(ENTRY_POINT_GROUP, "adapter", name)
     return loaded

@@ -40,26 +40,27 @@ class InvalidBatchError(DeviceAdapterError):
         super().__init__(f"batch of {device!r}: {reason}")
 
 
-class UnknownAdapterError(DeviceAdapterError):
-    """No installed adapter has this name."""
+class UnknownPartError(DeviceAdapterError, ValueError):
+    """No installed package has registered an adapter or format of this name."""
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind = kind
         self.name = name
         self.known = tuple(sorted(known))
-        super().__init__(f"no adapter {name!r}; installed are {', '.join(self.known)}")
+        super().__init__(f"no {kind} {name!r}; installed are {', '.join(self.known)}")
 
 
-class UnknownFormatError(DeviceAdapterError):
-    """No installed format has this name."""
+class PayloadError(DeviceAdapterError):
+    """A payload that is not what its format says."""
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
-        self.name = name
-        self.known = tuple(sorted(known))
-        super().__init__(f"no format {name!r}; installed are {', '.join(self.known)}")
+    def __init__(self, format_name: str, reason: str) -> None:
+        self.format = format_name
+        self.reason = reason
+        super().__init__(f"{format_name} payload: {reason}")
 
 
-class MalformedPayloadError(DeviceAdapterError, ValueError):
-    """Bytes from a device that are not of its format.
+class MalformedPayloadError(PayloadError, ValueError):
+    """Bytes of a BLE wearable that are not of its format.
 
     Attributes:
         format: the format's name.
@@ -68,12 +69,10 @@ class MalformedPayloadError(DeviceAdapterError, ValueError):
     """
 
     def __init__(self, format_name: str, reason: str, payload: bytes) -> None:
-        self.format = format_name
-        self.reason = reason
         self.payload = payload
         shown = payload[:MAX_SHOWN_BYTES].hex(" ")
         more = "..." if len(payload) > MAX_SHOWN_BYTES else ""
-        super().__init__(f"{format_name} payload {reason}: {shown}{more} ({len(payload)} bytes)")
+        super().__init__(format_name, f"{reason}: {shown}{more} ({len(payload)} bytes)")
 
 
 class FormatDescriptionError(DeviceAdapterError, ValueError):
@@ -179,21 +178,3 @@ class MqttClientMissingError(DeviceAdapterError):
         super().__init__(
             f"the MQTT client {client} is not installed; run: pip install 'share-streamer[fast]'"
         )
-
-
-class UnknownPayloadFormatError(DeviceAdapterError, ValueError):
-    """No installed payload format has this name."""
-
-    def __init__(self, name: str, known: Iterable[str]) -> None:
-        self.name = name
-        self.known = tuple(sorted(known))
-        super().__init__(f"no payload format {name!r}; installed are {', '.join(self.known)}")
-
-
-class PayloadError(DeviceAdapterError):
-    """A payload that is not what its format says."""
-
-    def __init__(self, payload_format: str, reason: str) -> None:
-        self.payload_format = payload_format
-        self.reason = reason
-        super().__init__(f"{payload_format} payload: {reason}")

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from device_adapters.adapter import AdapterOptions, DeviceAdapter, adapter_class
-from device_adapters.errors import UnknownAdapterError
+from device_adapters.errors import UnknownPartError
 from device_adapters.mqtt.connection import BrokerAddress, split_url
 from device_adapters.mqtt.subscriber import MqttOptions
 from device_adapters.samples import check_name
@@ -121,7 +121,7 @@ def read_mqtt_options(path: Path, chosen: dict[str, Any]) -> MqttOptions:
 def _adapter(path: Path, key: str, section: AdapterSection) -> DeviceAdapter:
     try:
         adapter = adapter_class(section.type)
-    except UnknownAdapterError as error:
+    except UnknownPartError as error:
         raise ConfigError(path, f"{key}.type", str(error)) from error
     options: AdapterOptions = validate(path, adapter.Options, section.options, prefix=key)
     return adapter(options)

@@ -26,7 +26,7 @@ from device_adapters.errors import (
     DeviceAdapterError,
     MalformedPayloadError,
     RefusedCommandError,
-    UnknownFormatError,
+    UnknownPartError,
 )
 from device_adapters.frames import ACCELEROMETER, GYROSCOPE, IMU, Frame
 from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, STANDARD_GRAVITY
@@ -107,12 +107,12 @@ def test_a_malformed_payload_is_named_with_its_bytes() -> None:
         InfiniTimeDecoder().decode("", b"\x01\x02")
     assert caught.value.format == "infinitime"
     assert caught.value.payload == b"\x01\x02"
-    assert str(caught.value) == "infinitime payload has fewer than 6 bytes: 01 02 (2 bytes)"
+    assert str(caught.value) == "infinitime payload: has fewer than 6 bytes: 01 02 (2 bytes)"
 
 
 def test_formats_are_found_by_name() -> None:
     assert format_class("polar") is polar.PolarFormat
-    with pytest.raises(UnknownFormatError, match=r"no format 'polarr'; installed are .*polar"):
+    with pytest.raises(UnknownPartError, match=r"no format 'polarr'; installed are .*polar"):
         format_class("polarr")
 
 

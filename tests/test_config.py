@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from device_adapters.adapter import DeviceAdapter
-from device_adapters.errors import UnknownAdapterError
+from device_adapters.errors import UnknownPartError
 from device_adapters.synthetic import SyntheticAdapter
 from streamer.config import GatewayConfig, read_gateway_config
 from streamer.config_file import read_config
@@ -89,5 +89,5 @@ def test_the_configurations_that_come_along_are_sound(path: Path) -> None:
 
 
 def test_an_unknown_adapter_names_the_known_ones() -> None:
-    error = UnknownAdapterError("x", ["b", "a"])
+    error = UnknownPartError("adapter", "x", ["b", "a"])
     assert error.known == ("a", "b")

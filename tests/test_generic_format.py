@@ -226,5 +226,5 @@ async def test_a_third_partys_format_comes_in_by_its_entry_point() -> None:
     assert decodes.rate_hz == 100
     frame = decodes.decode("", struct.pack("<3h", 0, -1000, 500))[0]
     assert frame.values == pytest.approx(np.array([[0, -G, G / 2]]))
-    with pytest.raises(MalformedPayloadError, match="microbit payload has 2 bytes, not 6"):
+    with pytest.raises(MalformedPayloadError, match="microbit payload: has 2 bytes, not 6"):
         decodes.decode("", b"\0\0")

@@ -16,7 +16,7 @@ from device_adapters.ble.formats.format import (
     format_classes,
     recognises,
 )
-from device_adapters.errors import UnknownFormatError, UnrecognisedWearableError
+from device_adapters.errors import UnknownPartError, UnrecognisedWearableError
 from device_adapters.samples import check_name
 
 ADDRESS = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}")
@@ -76,7 +76,7 @@ class WearableOptions(AdapterOptions, extra="allow"):
     @classmethod
     def _is_known(cls, name: str | None) -> str | None:
         if name is not None and name not in known_formats():
-            raise ValueError(str(UnknownFormatError(name, known_formats())))
+            raise ValueError(str(UnknownPartError("format", name, known_formats())))
         return name
 
     @model_validator(mode="after")

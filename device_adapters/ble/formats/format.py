@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from device_adapters.errors import UnknownFormatError
 from device_adapters.frames import Frame, Sensor
+from device_adapters.registry import registered
 from device_adapters.samples import ClockSource
 
 ENTRY_POINT_GROUP = "share_streamer.ble_formats"
@@ -139,10 +139,7 @@ def format_class(name: str) -> type[BleFormat]:
     """Return the format that an installed package registered as `name`.
 
     Raises:
-        UnknownFormatError: no installed package has registered one.
+        UnknownPartError: no installed package has registered one.
     """
-    registered = entry_points(group=ENTRY_POINT_GROUP)
-    if name not in registered.names:
-        raise UnknownFormatError(name, registered.names)
-    loaded: type[BleFormat] = registered[name].load()
+    loaded: type[BleFormat] = registered(ENTRY_POINT_GROUP, "format", name)
     return loaded

@@ -2,13 +2,13 @@
 
 from importlib.metadata import entry_points
 
-from device_adapters.errors import UnknownPayloadFormatError
 from device_adapters.mqtt.payloads.payload import (
     MAX_PAYLOAD_BYTES,
     Packet,
     PayloadFormat,
     PayloadOptions,
 )
+from device_adapters.registry import registered
 
 ENTRY_POINT_GROUP = "share_streamer.mqtt_payloads"
 
@@ -27,12 +27,9 @@ def payload_class(name: str) -> type[PayloadFormat]:
     """Return the payload format that an installed package registered as `name`.
 
     Raises:
-        UnknownPayloadFormatError: no installed package has registered one.
+        UnknownPartError: no installed package has registered one.
     """
-    registered = entry_points(group=ENTRY_POINT_GROUP)
-    if name not in registered.names:
-        raise UnknownPayloadFormatError(name, registered.names)
-    loaded: type[PayloadFormat] = registered[name].load()
+    loaded: type[PayloadFormat] = registered(ENTRY_POINT_GROUP, "payload format", name)
     return loaded
 
 
