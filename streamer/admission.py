@@ -47,6 +47,7 @@ class Admission:
         self._admitted: list[SampleBatch] = []
         self._closing: list[str] = []
         self._labels: list[Label] = []
+        self._told: dict[str, str] = {}
 
     @property
     def refused(self) -> dict[str, RefusedStreamError]:
@@ -121,7 +122,10 @@ class Admission:
         device = stream.info.device
         stream.refusal = self._refused[device] = error
         self._closing.append(device)
-        _log.error("%s; its samples are not recognised", error)
+        # Two adapters may claim one name and change the description with every batch.
+        if self._told.get(device) != str(error):
+            self._told[device] = str(error)
+            _log.error("%s; its samples are not recognised", error)
 
     def _flush(self) -> None:
         self._labels += self._recognizer.push_all(self._admitted)

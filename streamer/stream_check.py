@@ -29,8 +29,8 @@ MOST_SAMPLES = 5000
 
 LEAST_LEVEL = 5.0
 GREATEST_LEVEL = 30.0
-"""m/s2, of the median magnitude or of the mean vector, whichever is longer; genuine ones were 6.3 to
-23.5."""
+"""m/s2, of the median magnitude or of the mean vector, whichever is longer: genuine levels were 6.3
+to 23.5."""
 
 LEAST_STEADINESS = 0.08
 """Genuine accelerations are never all motion: their mean was at least 0.087 of their level, for
