@@ -22,7 +22,8 @@ def later(batch: SampleBatch, seconds: float) -> SampleBatch:
 
 
 def in_g(batch: SampleBatch) -> SampleBatch:
-    values = batch.values / np.float32([STANDARD_GRAVITY] * 3 + [1] * 3)
+    values = batch.values.copy()
+    values[:, :3] /= np.float32(STANDARD_GRAVITY)
     return SampleBatch(batch.device, batch.times, values)
 
 
