@@ -463,7 +463,13 @@ async def _serve(
 ) -> None:
     recognizer = Recognizer.load(settings.model.bundle or default_bundle(), settings.model.hop_s)
     broker = settings.mqtt.broker
-    gateway = Gateway(adapters, recognizer, [MqttPublisher(broker, settings.name)], recorder)
+    gateway = Gateway(
+        adapters,
+        recognizer,
+        [MqttPublisher(broker, settings.name)],
+        recorder,
+        check_streams=settings.model.check_streams,
+    )
     async with contextlib.AsyncExitStack() as stack:
         if settings.mqtt.embedded:
             await stack.enter_async_context(EmbeddedBroker(broker.host, broker.port))

@@ -22,10 +22,13 @@ class ModelConfig(Section):
     Attributes:
         bundle: the bundle; the packaged one by default.
         hop_s: seconds between two labels; the bundle's default if not set.
+        check_streams: whether streams are refused whose first samples show that units or gravity
+            are not what they are said to be.
     """
 
     bundle: Path | None = None
     hop_s: float | None = Field(default=None, gt=0, le=60)
+    check_streams: bool = True
 
 
 class MqttConfig(BrokerAddress):

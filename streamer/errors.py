@@ -27,17 +27,30 @@ class BundleError(StreamerError):
         super().__init__(f"bundle {path}: {reason}")
 
 
-class StreamMismatchError(StreamerError):
-    """A stream that the bundle was not made for."""
+class RefusedStreamError(StreamerError):
+    """A stream whose labels would be nonsense."""
+
+    def __init__(self, device: str, message: str) -> None:
+        self.device = device
+        super().__init__(f"stream of {device!r} {message}")
+
+
+class StreamMismatchError(RefusedStreamError):
+    """A stream that the bundle was not made for, by its description."""
 
     def __init__(self, device: str, what: str, stream: object, bundle: object) -> None:
-        self.device = device
         self.what = what
         self.stream = stream
         self.bundle = bundle
-        super().__init__(
-            f"stream of {device!r} does not fit the bundle: {what} {stream}, needed {bundle}"
-        )
+        super().__init__(device, f"does not fit the bundle: {what} {stream}, needed {bundle}")
+
+
+class ImplausibleStreamError(RefusedStreamError):
+    """A stream whose samples are not what its description says."""
+
+    def __init__(self, device: str, reasons: tuple[str, ...]) -> None:
+        self.reasons = reasons
+        super().__init__(device, f"is not what it is said to be: {'; '.join(reasons)}")
 
 
 class LabelSetError(StreamerError):

@@ -1,14 +1,14 @@
 """Wires adapters, recogniser, recorder and publishers; the only place that knows them all."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from device_adapters.adapter import AdapterStatistics, DeviceAdapter
 from device_adapters.samples import SampleBatch, StreamInfo
-from streamer.errors import StreamMismatchError
+from streamer.admission import Admission
+from streamer.errors import RefusedStreamError
 from streamer.messages import Label, Segment
 from streamer.publishers import Publisher, PublisherStatistics
 from streamer.recognizer import LARGEST_BATCH, Recognizer, RecognizerStatistics
@@ -23,7 +23,6 @@ SPACING_SECONDS = 0.01
 not held up, and many share a call."""
 
 _Arrival = tuple[StreamInfo, SampleBatch]
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +34,14 @@ class GatewayStatistics:
         waiting: batches that wait for the recogniser, of at most `WAITING_BATCHES`.
         recognizer: of the recogniser.
         publishers: of each publisher.
-        refused: the streams that do not fit the bundle, with the reason.
+        refused: the streams that are not recognised, with the reason.
     """
 
     adapters: tuple[AdapterStatistics, ...]
     waiting: int
     recognizer: RecognizerStatistics
     publishers: tuple[PublisherStatistics, ...]
-    refused: dict[str, StreamMismatchError]
+    refused: dict[str, RefusedStreamError]
 
 
 class Gateway:
@@ -53,6 +52,7 @@ class Gateway:
         recognizer: what turns them into labels.
         publishers: who gets the labels.
         recorder: writes samples and labels to a session, if given.
+        check_streams: whether to refuse streams whose first samples are not what they should be.
     """
 
     def __init__(
@@ -61,14 +61,16 @@ class Gateway:
         recognizer: Recognizer,
         publishers: Sequence[Publisher],
         recorder: Recorder | None = None,
+        *,
+        check_streams: bool = True,
     ) -> None:
         self._adapters = adapters
         self._recognizer = recognizer
         self._publishers = publishers
         self._recorder = recorder
         self._segments = SegmentTracker(recognizer.manifest, recognizer.hop)
-        self._opened: set[str] = set()
-        self._refused: dict[str, StreamMismatchError] = {}
+        self._admission = Admission(recognizer, check_streams=check_streams)
+        self._recorded: dict[str, StreamInfo] = {}
         self._waiting: asyncio.Queue[_Arrival | None] = asyncio.Queue(WAITING_BATCHES)
 
     async def run(self) -> None:
@@ -96,7 +98,7 @@ class Gateway:
             waiting=self._waiting.qsize(),
             recognizer=self._recognizer.statistics(),
             publishers=tuple(publisher.statistics() for publisher in self._publishers),
-            refused=dict(self._refused),
+            refused=self._admission.refused,
         )
 
     async def _pump_all(self) -> None:
@@ -121,33 +123,21 @@ class Gateway:
             while not self._waiting.empty():
                 arrivals.append(self._waiting.get_nowait())
             ended = None in arrivals
-            batches = [
-                batch
-                for arrival in arrivals
-                if arrival is not None and (batch := await self._accept(*arrival)) is not None
-            ]
+            taken = [arrival for arrival in arrivals if arrival is not None]
+            await self._record(taken)
             # onnxruntime releases the interpreter while it computes; the event loop goes on.
-            labels = await asyncio.to_thread(self._recognizer.push_all, batches)
+            labels = await asyncio.to_thread(self._admission.push_all, taken)
             for label, segments in zip(labels, self._segments.push(labels), strict=True):
                 await self._deliver(label, segments)
 
-    async def _accept(self, info: StreamInfo, batch: SampleBatch) -> SampleBatch | None:
-        """Record a batch, and return it if its stream can be recognised."""
-        if info.device not in self._opened:
-            await self._open(info)
-        if self._recorder is not None:
+    async def _record(self, arrivals: Sequence[_Arrival]) -> None:
+        if self._recorder is None:
+            return
+        for info, batch in arrivals:
+            if self._recorded.get(info.device) != info:
+                self._recorded[info.device] = info
+                await self._recorder.add_stream(info)
             await self._recorder.add_batch(batch)
-        return None if info.device in self._refused else batch
-
-    async def _open(self, info: StreamInfo) -> None:
-        self._opened.add(info.device)
-        if self._recorder is not None:
-            await self._recorder.add_stream(info)
-        try:
-            self._recognizer.open(info)
-        except StreamMismatchError as error:
-            self._refused[info.device] = error
-            _log.error("%s; its samples are not recognised", error)
 
     async def _deliver(self, label: Label, segments: Sequence[Segment]) -> None:
         if self._recorder is not None:

@@ -12,7 +12,13 @@ import pytest
 from bleak.backends.bluezdbus import manager
 from hypothesis import HealthCheck, settings
 
-from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, SampleBatch, StreamInfo
+from device_adapters.samples import (
+    ACCELERATION,
+    ANGULAR_VELOCITY,
+    STANDARD_GRAVITY,
+    SampleBatch,
+    StreamInfo,
+)
 from device_adapters.session_file import Annotation, SessionWriter
 from fake_bluez import FakeBlueZ, PrivateBus
 from streamer.demo import demo_session
@@ -54,6 +60,17 @@ def counted_samples(count: int, device: str = "wrist", rate_hz: float = 50.0) ->
     times = EPOCH + np.arange(count) / rate_hz
     values = np.arange(count)[:, None] + np.arange(6) / 10
     return SampleBatch(device, times, values.astype(np.float32))
+
+
+def worn_samples(
+    count: int, device: str = "wrist", rate_hz: float = 50.0, seed: int = 0
+) -> SampleBatch:
+    """Return samples of a wearer who walks: gravity on one axis, steps, turns and noise."""
+    seconds = np.arange(count) / rate_hz
+    steps = np.sin(2 * np.pi * 1.8 * seconds)[:, None]
+    motion = steps * [3.0, 1.0, 2.0, 0.8, 1.2, 0.6] + [STANDARD_GRAVITY, 0, 0, 0, 0, 0]
+    noise = np.random.default_rng(seed).normal(0, 0.05, (count, 6))
+    return SampleBatch(device, EPOCH + seconds, (motion + noise).astype(np.float32))
 
 
 def cut(batch: SampleBatch, sizes: list[int]) -> list[SampleBatch]:
@@ -176,6 +193,17 @@ async def forget_bluez() -> None:
     if known is not None and known._bus is not None and known._bus_watcher_task is not None:
         known._bus.disconnect()
         await known._bus_watcher_task
+
+
+@pytest.fixture
+def worn_session(tmp_path: Path) -> Path:
+    """Return a session of a minute's walk, in batches of ten."""
+    path = tmp_path / "worn.mcap"
+    with SessionWriter(path) as writer:
+        writer.add_stream(stream_info())
+        for batch in cut(worn_samples(3000), [10]):
+            writer.add_batch(batch)
+    return path
 
 
 @pytest.fixture

@@ -88,9 +88,9 @@ def test_replay_of_a_cut_session_says_so(real_session: Path, tmp_path: Path) -> 
 @settings(max_examples=8)
 @given(data=st.data())
 def test_a_session_cut_anywhere_is_no_traceback(
-    counted_session: Path, tmp_path: Path, data: st.DataObject
+    worn_session: Path, tmp_path: Path, data: st.DataObject
 ) -> None:
-    whole = counted_session.read_bytes()
+    whole = worn_session.read_bytes()
     path = tmp_path / "cut.mcap"
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
     done = subprocess.run(

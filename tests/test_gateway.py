@@ -3,18 +3,19 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pytest
 from blockbuster import BlockBuster
 from typing_extensions import override
 
-from conftest import counted_samples, cut, stream_info
+from conftest import counted_samples, cut, stream_info, worn_samples
 from device_adapters.adapter import AdapterStatistics, DeviceAdapter
 from device_adapters.replay import ReplayAdapter, ReplayOptions
-from device_adapters.samples import SampleBatch, StreamInfo
+from device_adapters.samples import STANDARD_GRAVITY, SampleBatch, StreamInfo
 from device_adapters.session_file import EmittedLabel, SessionReader
 from device_adapters.synthetic import SyntheticAdapter, SyntheticOptions
 from streamer.gateway import Gateway
-from streamer.messages import Label, Segment
+from streamer.messages import Label, Segment, parse_label
 from streamer.publishers import Publisher, PublisherStatistics
 from streamer.recognizer import Recognizer
 from streamer.recorder import Recorder
@@ -183,9 +184,41 @@ async def test_the_event_loop_is_never_blocked(bundle: Path, tmp_path: Path) -> 
 
 
 async def test_the_counts_of_every_part_add_up(bundle: Path) -> None:
-    batches = cut(counted_samples(300), [10])
+    batches = cut(worn_samples(300), [10])
     gateway = Gateway([Scripted(stream_info(), batches)], Recognizer.load(bundle), [Collector()])
     await gateway.run()
     statistics = gateway.statistics()
     assert statistics.recognizer.samples == 300
     assert statistics.recognizer.labels == statistics.publishers[0].published == 7
+
+
+def in_g(batch: SampleBatch) -> SampleBatch:
+    values = batch.values.copy()
+    values[:, :3] /= np.float32(STANDARD_GRAVITY)
+    return SampleBatch(batch.device, batch.times, values)
+
+
+@pytest.mark.parametrize("size", [1, 7, 300])
+async def test_a_stream_in_another_unit_is_labelled_until_the_check_is_done(
+    bundle: Path, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    wrong = Scripted(stream_info("wrong"), cut(in_g(worn_samples(1000, "wrong")), [size]))
+    sound = Scripted(stream_info("sound"), cut(worn_samples(1000, "sound"), [size]))
+    collector = Collector()
+    gateway = Gateway([wrong, sound], Recognizer.load(bundle), [collector])
+    await gateway.run()
+    wearers = [parse_label("test", payload).wearer for payload in collector.payloads]
+    assert wearers.count("wrong") == (250 - 128) // 25 + 1
+    assert wearers.count("sound") == (1000 - 128) // 25 + 1
+    assert "looks like g, not m/s2" in str(gateway.statistics().refused["wrong"])
+    assert gateway.statistics().recognizer.streams == 1
+    assert caplog.text.count("looks like g") == 1
+
+
+async def test_the_check_can_be_turned_off(bundle: Path) -> None:
+    wrong = Scripted(stream_info(), cut(in_g(worn_samples(500)), [50]))
+    collector = Collector()
+    gateway = Gateway([wrong], Recognizer.load(bundle), [collector], check_streams=False)
+    await gateway.run()
+    assert len(collector.payloads) == (500 - 128) // 25 + 1
+    assert not gateway.statistics().refused

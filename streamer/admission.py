@@ -1,0 +1,151 @@
+"""Which streams the recogniser takes: those that fit the bundle, by description and by samples."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from device_adapters.samples import SampleBatch, StreamInfo
+from streamer.errors import ImplausibleStreamError, RefusedStreamError, StreamMismatchError
+from streamer.messages import Label
+from streamer.recognizer import Recognizer
+from streamer.stream_check import Severity, StreamCheck
+
+RESTART_SECONDS = 5.0
+"""A refused stream that was silent for longer may have been mended meanwhile."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Stream:
+    info: StreamInfo
+    check: StreamCheck | None = None
+    """Until it is done."""
+
+    refusal: RefusedStreamError | None = None
+    newest: float = 0.0
+    """Time of the newest sample, kept while it is refused."""
+
+
+class Admission:
+    """Opens streams for the recogniser, checks their first samples, and closes what does not fit.
+
+    A stream is labelled from its first sample on; when the check finds its labels nonsense they
+    end with the check's last sample. It is held to the bundle again when its description changes,
+    and checked again, without labels meanwhile, when it comes back after a silence.
+
+    Args:
+        recognizer: what turns admitted samples into labels.
+        check_streams: whether to check samples, and not only descriptions.
+    """
+
+    def __init__(self, recognizer: Recognizer, *, check_streams: bool) -> None:
+        self._recognizer = recognizer
+        self._check_streams = check_streams
+        self._streams: dict[str, _Stream] = {}
+        self._refused: dict[str, RefusedStreamError] = {}
+        self._admitted: list[SampleBatch] = []
+        self._closing: list[str] = []
+        self._labels: list[Label] = []
+        self._told: dict[str, str] = {}
+
+    @property
+    def refused(self) -> dict[str, RefusedStreamError]:
+        """The streams that are refused now, with the reason."""
+        return dict(self._refused)
+
+    def push_all(self, arrivals: Iterable[tuple[StreamInfo, SampleBatch]]) -> list[Label]:
+        """Take batches of any streams and return the labels of those admitted."""
+        for info, batch in arrivals:
+            stream = self._streams.get(info.device)
+            if stream is None or stream.info != info:
+                stream = self._start(info)
+            if stream.check is None and stream.refusal is None:
+                self._admitted.append(batch)
+            else:
+                self._take(stream, batch)
+        self._flush()
+        labels, self._labels = self._labels, []
+        return labels
+
+    def _start(self, info: StreamInfo) -> _Stream:
+        stream = _Stream(info)
+        try:
+            self._open(info)
+        except StreamMismatchError as error:
+            self._refuse(stream, error)
+        else:
+            self._refused.pop(info.device, None)
+            if self._check_streams:
+                stream.check = self._new_check(info)
+        self._streams[info.device] = stream
+        return stream
+
+    def _take(self, stream: _Stream, batch: SampleBatch) -> None:
+        """Take a batch of a stream that is being checked, or refused."""
+        if not len(batch):
+            return
+        if _may_be_mended(stream, batch):
+            stream.check = self._new_check(stream.info)
+        stream.newest = float(batch.times[-1])
+        if stream.check is None:
+            return
+        used = stream.check.push(batch)
+        before = stream.refusal
+        if stream.check.findings is not None:
+            self._judge(stream, stream.check)
+        if before is None:
+            self._admitted.append(batch if stream.refusal is None else _part(batch, 0, used))
+        elif stream.refusal is None:
+            self._admitted.append(_part(batch, used, len(batch)))
+
+    def _judge(self, stream: _Stream, check: StreamCheck) -> None:
+        stream.check = None
+        device, findings = stream.info.device, check.findings or ()
+        for finding in findings:
+            if finding.severity is Severity.WARN:
+                _log.warning("stream of %r: %s", device, finding.text)
+        nonsense = [f.text for f in findings if f.severity is Severity.REFUSE]
+        if nonsense:
+            self._refuse(stream, ImplausibleStreamError(device, tuple(nonsense)))
+        elif stream.refusal is not None:
+            stream.refusal = None
+            del self._refused[device]
+            self._open(stream.info)
+
+    def _open(self, info: StreamInfo) -> None:
+        if info.device in self._streams:
+            self._flush()  # what waits belongs to the stream as it was
+        self._recognizer.open(info)
+
+    def _refuse(self, stream: _Stream, error: RefusedStreamError) -> None:
+        device = stream.info.device
+        stream.refusal = self._refused[device] = error
+        self._closing.append(device)
+        # Two adapters may claim one name and change the description with every batch.
+        if self._told.get(device) != str(error):
+            self._told[device] = str(error)
+            _log.error("%s; its samples are not recognised", error)
+
+    def _flush(self) -> None:
+        self._labels += self._recognizer.push_all(self._admitted)
+        self._admitted.clear()
+        for device in self._closing:
+            self._recognizer.close(device)
+        self._closing.clear()
+
+    def _new_check(self, info: StreamInfo) -> StreamCheck:
+        manifest = self._recognizer.manifest
+        return StreamCheck(info, manifest.channels, gravity=manifest.gravity)
+
+
+def _may_be_mended(stream: _Stream, batch: SampleBatch) -> bool:
+    silence = float(batch.times[0]) - stream.newest
+    return (
+        isinstance(stream.refusal, ImplausibleStreamError) and not 0 <= silence <= RESTART_SECONDS
+    )
+
+
+def _part(batch: SampleBatch, start: int, stop: int) -> SampleBatch:
+    lost = batch.lost if start == 0 else 0
+    return SampleBatch(batch.device, batch.times[start:stop], batch.values[start:stop], lost)

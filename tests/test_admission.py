@@ -1,0 +1,110 @@
+"""When streams are taken, turned away, and taken again."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import cut, stream_info, worn_samples
+from device_adapters.samples import STANDARD_GRAVITY, SampleBatch, StreamInfo
+from streamer.admission import Admission
+from streamer.recognizer import Recognizer
+
+INFO = stream_info()
+CHECKED = 250
+FIRST_LABELS = (CHECKED - 128) // 25 + 1
+ALL_LABELS = (1000 - 128) // 25 + 1
+
+
+def later(batch: SampleBatch, seconds: float) -> SampleBatch:
+    return SampleBatch(batch.device, batch.times + seconds, batch.values)
+
+
+def in_g(batch: SampleBatch) -> SampleBatch:
+    values = batch.values.copy()
+    values[:, :3] /= np.float32(STANDARD_GRAVITY)
+    return SampleBatch(batch.device, batch.times, values)
+
+
+def arrivals(
+    info: StreamInfo, batch: SampleBatch, size: int
+) -> list[tuple[StreamInfo, SampleBatch]]:
+    return [(info, piece) for piece in cut(batch, [size])]
+
+
+@pytest.fixture
+def admission(bundle: Path) -> Admission:
+    return Admission(Recognizer.load(bundle), check_streams=True)
+
+
+WRONG = in_g(worn_samples(1000))
+
+
+@pytest.mark.parametrize("size", [1, 13, 1000])
+@pytest.mark.parametrize("calls", [1, 1000])
+def test_a_refused_stream_that_comes_back_mended_is_taken_again(
+    admission: Admission, size: int, calls: int
+) -> None:
+    came = arrivals(INFO, WRONG, size) + arrivals(INFO, later(worn_samples(1000), 60), size)
+    step = -(-len(came) // calls)
+    labels = []
+    for begin in range(0, len(came), step):
+        labels += admission.push_all(came[begin : begin + step])
+    before = [label for label in labels if label.window.start < WRONG.times[0] + 50]
+    after = [label for label in labels if label.window.start > WRONG.times[0] + 50]
+    assert len(before) == FIRST_LABELS
+    assert len(after) == (1000 - CHECKED - 128) // 25 + 1
+    assert after[0].window.start == pytest.approx(WRONG.times[0] + 60 + CHECKED / 50)
+    assert admission.refused == {}
+
+
+def test_one_that_comes_back_as_it_was_stays_refused_and_unlabelled(
+    admission: Admission, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert len(admission.push_all([(INFO, WRONG)])) == FIRST_LABELS
+    for turn in range(1, 4):
+        assert admission.push_all(arrivals(INFO, later(WRONG, 60 * turn), 10)) == []
+        assert list(admission.refused) == ["wrist"]
+    assert caplog.text.count("looks like g") == 1
+
+
+def test_one_that_never_pauses_is_not_checked_again(admission: Admission) -> None:
+    admission.push_all([(INFO, WRONG)])
+    assert admission.push_all(arrivals(INFO, later(worn_samples(1000), 20.5), 10)) == []
+    assert list(admission.refused) == ["wrist"]
+
+
+def test_another_description_opens_the_stream_anew(admission: Admission) -> None:
+    labels = admission.push_all(
+        [(INFO, WRONG), (replace(INFO, conversion="g to m/s2"), later(worn_samples(1000), 20))]
+    )
+    assert len(labels) == FIRST_LABELS + ALL_LABELS
+    assert admission.refused == {}
+
+
+def test_a_description_that_does_not_fit_any_more_ends_the_stream(
+    admission: Admission, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow = replace(INFO, rate_hz=20.0)
+    sound, after = worn_samples(1000), later(worn_samples(1000, rate_hz=20.0), 100)
+    assert len(admission.push_all([(INFO, sound), (slow, after)])) == ALL_LABELS
+    assert "20 Hz" in str(admission.refused["wrist"])
+    assert admission.push_all([(slow, later(after, 500))]) == []
+    assert caplog.text.count("20 Hz") == 1
+
+
+def test_warnings_do_not_stop_labels(
+    admission: Admission, caplog: pytest.LogCaptureFixture
+) -> None:
+    still = worn_samples(1000)
+    still.values[:, 5] = 0
+    assert len(admission.push_all([(INFO, still)])) == ALL_LABELS
+    assert admission.refused == {}
+    assert "stream of 'wrist': gyro_z never changes" in caplog.text
+
+
+def test_no_samples_are_no_news(admission: Admission) -> None:
+    none = worn_samples(0)
+    assert admission.push_all([(INFO, none)]) == []
+    assert admission.push_all([]) == []
