@@ -10,7 +10,7 @@ demo: $(GATEWAY)/.installed
 	$(GATEWAY)/bin/streamer demo
 
 test: $(DEV)/.installed
-	$(DEV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(DEV)/bin/python -m pytest --numprocesses 2 $(PYTEST_ARGS)
 
 lint: $(DEV)/.installed
 	$(DEV)/bin/ruff check .
