@@ -350,7 +350,8 @@ async def _serve(
 ) -> None:
     recognizer = Recognizer.load(settings.model.bundle or default_bundle(), settings.model.hop_s)
     broker = settings.mqtt.broker
-    gateway = Gateway(adapters, recognizer, [MqttPublisher(broker, settings.name)], recorder)
+    publishers = [MqttPublisher(broker, settings.name)]
+    gateway = Gateway(adapters, recognizer, publishers, recorder, settings.wearers)
     async with contextlib.AsyncExitStack() as stack:
         if settings.mqtt.embedded:
             await stack.enter_async_context(EmbeddedBroker(broker.host, broker.port))
@@ -366,11 +367,15 @@ async def _serve(
 def _account(counts: GatewayStatistics) -> str:
     """Return what became of everything, in a line."""
     taken = counts.recognizer
-    rejected = taken.out_of_order + taken.not_finite
+    worn = [device for wearer in counts.wearers for device in wearer.devices]
+    sources = [taken, *worn]
+    rejected = sum(source.out_of_order + source.not_finite for source in sources)
+    wearables = taken.streams - len(counts.wearers) + len(worn)
     dropped = sum(adapter.dropped for adapter in counts.adapters)
     undelivered = sum(publisher.dropped + publisher.queued for publisher in counts.publishers)
     return (
-        f"{taken.samples} samples of {taken.streams} wearables ({taken.lost} lost, "
+        f"{sum(source.samples for source in sources)} samples of {wearables} wearables "
+        f"({sum(source.lost for source in sources)} lost, "
         f"{dropped} dropped, {rejected} rejected), {taken.labels} labels, "
         f"{undelivered} messages undelivered"
     )

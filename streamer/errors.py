@@ -40,6 +40,15 @@ class StreamMismatchError(StreamerError):
         )
 
 
+class WearerError(StreamerError):
+    """A wearer that can't be made of its devices."""
+
+    def __init__(self, wearer: str, reason: str) -> None:
+        self.wearer = wearer
+        self.reason = reason
+        super().__init__(f"wearer {wearer!r}: {reason}")
+
+
 class LabelSetError(StreamerError):
     """A label set that can't be decoded."""
 

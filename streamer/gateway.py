@@ -2,18 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from device_adapters.adapter import AdapterStatistics, DeviceAdapter
 from device_adapters.samples import SampleBatch, StreamInfo
-from streamer.errors import StreamMismatchError
-from streamer.messages import Label, Segment
+from streamer.errors import StreamerError, StreamMismatchError, WearerError
+from streamer.messages import Label
 from streamer.publishers import Publisher, PublisherStatistics
 from streamer.recognizer import LARGEST_BATCH, Recognizer, RecognizerStatistics
 from streamer.recorder import Recorder
 from streamer.segments import SegmentTracker
+from streamer.wearers import WearerConfig, Wearers, WearerStatistics
 
 WAITING_BATCHES = 256
 """Batches of all devices that may wait for the recogniser."""
@@ -34,15 +35,17 @@ class GatewayStatistics:
         adapters: of each adapter.
         waiting: batches that wait for the recogniser, of at most `WAITING_BATCHES`.
         recognizer: of the recogniser.
+        wearers: of the wearers of several devices.
         publishers: of each publisher.
-        refused: the streams that do not fit the bundle, with the reason.
+        refused: the streams that can't be recognised, with the reason.
     """
 
     adapters: tuple[AdapterStatistics, ...]
     waiting: int
     recognizer: RecognizerStatistics
+    wearers: tuple[WearerStatistics, ...]
     publishers: tuple[PublisherStatistics, ...]
-    refused: dict[str, StreamMismatchError]
+    refused: dict[str, StreamerError]
 
 
 class Gateway:
@@ -53,6 +56,11 @@ class Gateway:
         recognizer: what turns them into labels.
         publishers: who gets the labels.
         recorder: writes samples and labels to a session, if given.
+        wearers: those of several devices, by name.
+
+    Raises:
+        WearerError: a wearer's channels or fallback are not what the bundle needs.
+        BundleError: a fallback is missing, damaged or no bundle.
     """
 
     def __init__(
@@ -61,14 +69,16 @@ class Gateway:
         recognizer: Recognizer,
         publishers: Sequence[Publisher],
         recorder: Recorder | None = None,
+        wearers: Mapping[str, WearerConfig] | None = None,
     ) -> None:
         self._adapters = adapters
         self._recognizer = recognizer
+        self._wearers = Wearers(recognizer, wearers or {})
         self._publishers = publishers
         self._recorder = recorder
         self._segments = SegmentTracker(recognizer.manifest, recognizer.hop)
         self._opened: set[str] = set()
-        self._refused: dict[str, StreamMismatchError] = {}
+        self._refused: dict[str, StreamerError] = {}
         self._waiting: asyncio.Queue[_Arrival | None] = asyncio.Queue(WAITING_BATCHES)
 
     async def run(self) -> None:
@@ -95,6 +105,7 @@ class Gateway:
             adapters=tuple(adapter.statistics() for adapter in self._adapters),
             waiting=self._waiting.qsize(),
             recognizer=self._recognizer.statistics(),
+            wearers=self._wearers.statistics(),
             publishers=tuple(publisher.statistics() for publisher in self._publishers),
             refused=dict(self._refused),
         )
@@ -127,9 +138,8 @@ class Gateway:
                 if arrival is not None and (batch := await self._accept(*arrival)) is not None
             ]
             # onnxruntime releases the interpreter while it computes; the event loop goes on.
-            labels = await asyncio.to_thread(self._recognizer.push_all, batches)
-            for label, segments in zip(labels, self._segments.push(labels), strict=True):
-                await self._deliver(label, segments)
+            await self._deliver(await asyncio.to_thread(self._wearers.push_all, batches))
+        await self._deliver(await asyncio.to_thread(self._wearers.flush))
 
     async def _accept(self, info: StreamInfo, batch: SampleBatch) -> SampleBatch | None:
         """Record a batch, and return it if its stream can be recognised."""
@@ -144,13 +154,14 @@ class Gateway:
         if self._recorder is not None:
             await self._recorder.add_stream(info)
         try:
-            self._recognizer.open(info)
-        except StreamMismatchError as error:
+            self._wearers.open(info)
+        except (StreamMismatchError, WearerError) as error:
             self._refused[info.device] = error
             _log.error("%s; its samples are not recognised", error)
 
-    async def _deliver(self, label: Label, segments: Sequence[Segment]) -> None:
-        if self._recorder is not None:
-            await self._recorder.add_label(label)
-        for publisher in self._publishers:
-            await publisher.publish(label, segments)
+    async def _deliver(self, labels: Sequence[Label]) -> None:
+        for label, segments in zip(labels, self._segments.push(labels), strict=True):
+            if self._recorder is not None:
+                await self._recorder.add_label(label)
+            for publisher in self._publishers:
+                await publisher.publish(label, segments)
