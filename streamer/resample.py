@@ -65,8 +65,9 @@ class GridRuns:
     @classmethod
     def concatenated(cls, runs: Sequence["GridRuns"]) -> "GridRuns":
         """Return all these runs, at least one; a slot's must follow one another."""
-        columns = zip(*((getattr(r, f.name) for f in fields(cls)) for r in runs), strict=True)
-        return cls(*map(np.concatenate, columns))
+        return cls(
+            *(np.concatenate([getattr(run, column.name) for run in runs]) for column in fields(cls))
+        )
 
     def each(self) -> Iterator["GridRuns"]:
         """Yield the runs one by one."""
