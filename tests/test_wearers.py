@@ -62,10 +62,13 @@ def in_turn(parts: Mapping[str, SampleBatch], size: int = 10) -> list[SampleBatc
     return sorted(batches, key=lambda batch: float(batch.times[-1]))
 
 
-def opened(bundle: Path, config: WearerConfig = ANNA, rates: Mapping[str, float] = {}) -> Wearers:
+def opened(
+    bundle: Path,
+    config: WearerConfig = ANNA,
+) -> Wearers:
     wearers = Wearers(Recognizer.load(bundle), {"anna": config})
     for device in PARTS:
-        wearers.open(info(device, rates.get(device, 50.0)))
+        wearers.open(info(device))
     return wearers
 
 
@@ -145,7 +148,8 @@ def test_a_missing_device_is_waited_for_and_then_marked(bundle: Path, whole: Sam
     assert ahead < 1.0 + 0.5
     before = [label for label in labels if label.window.end < start + 7.8]
     after = [label for label in labels if label.window.start > start + 14.2]
-    assert before and after
+    assert before
+    assert after
     assert {label.observed for label in before + after} == {1.0}
     assert {label.devices for label in before + after} == {("wrist", "hip", "ankle")}
     assert np.diff([label.window.end for label in labels]) == pytest.approx(0.5)
@@ -215,7 +219,9 @@ def drifting(
     times = EPOCH + offset + np.arange(int(seconds * rate)) / rate
     kept = np.ones(len(times), dtype=np.bool_)
     random = np.random.default_rng(len(device))
-    kept[random.choice(np.arange(10, len(times) - 10), int(lossy * len(times)), False)] = False
+    kept[random.choice(np.arange(10, len(times) - 10), int(lossy * len(times)), replace=False)] = (
+        False
+    )
     columns = [CHANNELS.index(channel) for channel in PARTS[device]]
     values = motion(times[kept])[:, columns].astype(np.float32)
     return SampleBatch(device, times[kept], values), int((~kept).sum())
@@ -299,7 +305,7 @@ def test_a_mapping_that_is_not_the_bundles_is_told(
 
 def test_a_device_that_is_not_what_was_mapped_is_told(bundle: Path) -> None:
     wearers = opened(bundle)
-    with pytest.raises(StreamMismatchError, match="'hip'.*channels a, b, needed gyro_x, gyro_y"):
+    with pytest.raises(StreamMismatchError, match=r"'hip'.*channels a, b, needed gyro_x, gyro_y"):
         wearers.open(replace(info("hip"), channels=("a", "b")))
     with pytest.raises(StreamMismatchError, match="gyro_x is in m/s2, needed rad/s"):
         wearers.open(replace(info("hip"), units=("m/s2", "m/s2")))
