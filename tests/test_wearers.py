@@ -56,9 +56,17 @@ def without(batch: SampleBatch, begin_s: float, end_s: float) -> SampleBatch:
     return SampleBatch(batch.device, batch.times[kept], batch.values[kept])
 
 
+def at_gaps(batch: SampleBatch) -> list[SampleBatch]:
+    """Cut a batch at its long gaps: what was taken before one does not arrive after it."""
+    gaps = np.flatnonzero(np.diff(batch.times) > 0.5) + 1
+    pieces = zip(np.split(batch.times, gaps), np.split(batch.values, gaps), strict=True)
+    return [SampleBatch(batch.device, times, values) for times, values in pieces]
+
+
 def in_turn(parts: Mapping[str, SampleBatch], size: int = 10) -> list[SampleBatch]:
     """Return the parts' batches in the order in which their last samples were taken."""
-    batches = [piece for part in parts.values() for piece in cut(part, [size])]
+    stretches = [stretch for part in parts.values() for stretch in at_gaps(part)]
+    batches = [piece for stretch in stretches for piece in cut(stretch, [size])]
     return sorted(batches, key=lambda batch: float(batch.times[-1]))
 
 
@@ -118,7 +126,8 @@ def test_labels_depend_neither_on_cuts_nor_on_the_order_of_arrival(
     arrivals = [
         (float(piece.times[-1]) + lag, piece)
         for part, size, lag in zip(parts.values(), sizes, lags, strict=True)
-        for piece in cut(part, [size])
+        for stretch in at_gaps(part)
+        for piece in cut(stretch, [size])
     ]
     batches = [piece for _, piece in sorted(arrivals, key=lambda arrival: arrival[0])]
     wearers = opened(bundle, ANNA.model_copy(update={"wait_s": 2.0}))
