@@ -28,11 +28,12 @@ from streamer.inspection import describe_bundle
 from streamer.publishers import Publisher
 from streamer.publishers.console import ConsolePublisher, as_json, as_text
 from streamer.publishers.mqtt import MqttPublisher
-from streamer.recognizer import Recognizer, default_bundle
+from streamer.recognizer import Recognizer, RecognizerStatistics, default_bundle
 from streamer.recorder import Recorder
 from streamer.share.runtime import ShareModel
 from streamer.subscription import subscribe
 from streamer.watch import watch as watch_labels
+from streamer.wearers import JoinedDeviceStatistics
 
 app = typer.Typer(
     help="Streaming human-activity recognition: wearables in, activity words out over MQTT.",
@@ -368,7 +369,7 @@ def _account(counts: GatewayStatistics) -> str:
     """Return what became of everything, in a line."""
     taken = counts.recognizer
     worn = [device for wearer in counts.wearers for device in wearer.devices]
-    sources = [taken, *worn]
+    sources: list[RecognizerStatistics | JoinedDeviceStatistics] = [taken, *worn]
     rejected = sum(source.out_of_order + source.not_finite for source in sources)
     wearables = taken.streams - len(counts.wearers) + len(worn)
     dropped = sum(adapter.dropped for adapter in counts.adapters)
