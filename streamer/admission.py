@@ -5,10 +5,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from device_adapters.samples import SampleBatch, StreamInfo
-from streamer.errors import ImplausibleStreamError, RefusedStreamError, StreamMismatchError
+from streamer.errors import (
+    ImplausibleStreamError,
+    StreamerError,
+    StreamMismatchError,
+    WearerError,
+)
 from streamer.messages import Label
-from streamer.recognizer import Recognizer
 from streamer.stream_check import Severity, StreamCheck
+from streamer.wearers import Wearers
 
 RESTART_SECONDS = 5.0
 """A refused stream that was silent for longer may have been mended meanwhile."""
@@ -22,7 +27,7 @@ class _Stream:
     check: StreamCheck | None = None
     """Until it is done."""
 
-    refusal: RefusedStreamError | None = None
+    refusal: StreamerError | None = None
     newest: float = 0.0
     """Time of the newest sample, kept while it is refused."""
 
@@ -35,22 +40,22 @@ class Admission:
     and checked again, without labels meanwhile, when it comes back after a silence.
 
     Args:
-        recognizer: what turns admitted samples into labels.
+        wearers: what turns admitted samples into labels.
         check_streams: whether to check samples, and not only descriptions.
     """
 
-    def __init__(self, recognizer: Recognizer, *, check_streams: bool) -> None:
-        self._recognizer = recognizer
+    def __init__(self, wearers: Wearers, *, check_streams: bool) -> None:
+        self._wearers = wearers
         self._check_streams = check_streams
         self._streams: dict[str, _Stream] = {}
-        self._refused: dict[str, RefusedStreamError] = {}
+        self._refused: dict[str, StreamerError] = {}
         self._admitted: list[SampleBatch] = []
         self._closing: list[str] = []
         self._labels: list[Label] = []
         self._told: dict[str, str] = {}
 
     @property
-    def refused(self) -> dict[str, RefusedStreamError]:
+    def refused(self) -> dict[str, StreamerError]:
         """The streams that are refused now, with the reason."""
         return dict(self._refused)
 
@@ -73,7 +78,7 @@ class Admission:
         stream = _Stream(info)
         try:
             self._open(info)
-        except StreamMismatchError as error:
+        except (StreamMismatchError, WearerError) as error:
             self._refuse(stream, error)
         else:
             self._refused.pop(info.device, None)
@@ -117,9 +122,9 @@ class Admission:
     def _open(self, info: StreamInfo) -> None:
         if info.device in self._streams:
             self._flush()  # what waits belongs to the stream as it was
-        self._recognizer.open(info)
+        self._wearers.open(info)
 
-    def _refuse(self, stream: _Stream, error: RefusedStreamError) -> None:
+    def _refuse(self, stream: _Stream, error: StreamerError) -> None:
         device = stream.info.device
         stream.refusal = self._refused[device] = error
         self._closing.append(device)
@@ -129,15 +134,15 @@ class Admission:
             _log.error("%s; its samples are not recognised", error)
 
     def _flush(self) -> None:
-        self._labels += self._recognizer.push_all(self._admitted)
+        self._labels += self._wearers.push_all(self._admitted)
         self._admitted.clear()
         for device in self._closing:
-            self._recognizer.close(device)
+            self._wearers.close(device)
         self._closing.clear()
 
     def _new_check(self, info: StreamInfo) -> StreamCheck:
-        manifest = self._recognizer.manifest
-        return StreamCheck(info, manifest.channels, gravity=manifest.gravity)
+        channels = self._wearers.channels_of(info.device)
+        return StreamCheck(info, channels, gravity=self._wearers.manifest.gravity)
 
 
 def _may_be_mended(stream: _Stream, batch: SampleBatch) -> bool:

@@ -468,6 +468,7 @@ async def _serve(
         recognizer,
         [MqttPublisher(broker, settings.name)],
         recorder,
+        settings.wearers,
         check_streams=settings.model.check_streams,
     )
     async with contextlib.AsyncExitStack() as stack:

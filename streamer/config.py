@@ -12,6 +12,7 @@ from device_adapters.mqtt.subscriber import MqttOptions
 from device_adapters.samples import check_name
 from streamer.config_file import Section, read_config, validate
 from streamer.errors import ConfigError
+from streamer.wearers import WearerConfig
 
 DEFAULT_LISTEN = "127.0.0.1:1883"
 
@@ -82,17 +83,34 @@ class GatewayConfig(Section):
         model: what recognises.
         mqtt: where labels are published.
         adapters: the sources of samples.
+        wearers: those of several devices, by name.
     """
 
     name: str = "gateway"
     model: ModelConfig = ModelConfig()
     mqtt: MqttConfig = MqttConfig()
     adapters: tuple[AdapterSection, ...] = Field(min_length=1)
+    wearers: dict[str, WearerConfig] = Field(default_factory=dict)
 
     @field_validator("name")
     @classmethod
     def _fits_a_topic(cls, name: str) -> str:
         return check_name(name)
+
+    @field_validator("wearers")
+    @classmethod
+    def _share_no_device(cls, wearers: dict[str, WearerConfig]) -> dict[str, WearerConfig]:
+        worn: dict[str, str] = {}
+        for name, wearer in wearers.items():
+            check_name(name)
+            for device in wearer.devices:
+                if device in worn:
+                    raise ValueError(
+                        f"device {device!r} is worn by {worn[device]!r} and {name!r}; "
+                        "a device has one wearer"
+                    )
+                worn[device] = name
+        return wearers
 
 
 def read_gateway_config(path: Path) -> tuple[GatewayConfig, list[DeviceAdapter]]:

@@ -3,7 +3,7 @@
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -59,14 +59,21 @@ def _explain(fault: ErrorDetails, model: type[BaseModel]) -> str:
         return f"unknown key (value {fault['input']!r}); {meant}"
     if fault["type"] == "missing":
         return "is missing"
+    if isinstance(fault["input"], dict):
+        return fault["msg"].removeprefix("Value error, ")
     return f"{fault['input']!r} is not right: {fault['msg']}"
 
 
 def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    at: Any = model
     for step in location:
-        field = model.model_fields.get(str(step))
-        if field is None or not isinstance(field.annotation, type):
-            break
-        if issubclass(field.annotation, BaseModel):
-            model = field.annotation
-    return sorted(model.model_fields)
+        if _is_model(at):
+            field = at.model_fields.get(str(step))
+            at = None if field is None else field.annotation
+        else:
+            at = next(filter(_is_model, get_args(at)), None)
+    return sorted((at if _is_model(at) else model).model_fields)
+
+
+def _is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

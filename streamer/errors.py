@@ -53,6 +53,15 @@ class ImplausibleStreamError(RefusedStreamError):
         super().__init__(device, f"is not what it is said to be: {'; '.join(reasons)}")
 
 
+class WearerError(StreamerError):
+    """A wearer that can't be made of its devices."""
+
+    def __init__(self, wearer: str, reason: str) -> None:
+        self.wearer = wearer
+        self.reason = reason
+        super().__init__(f"wearer {wearer!r}: {reason}")
+
+
 class LabelSetError(StreamerError):
     """A label set that can't be decoded."""
 

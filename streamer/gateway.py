@@ -1,19 +1,20 @@
 """Wires adapters, recogniser, recorder and publishers; the only place that knows them all."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from device_adapters.adapter import AdapterStatistics, DeviceAdapter
 from device_adapters.samples import SampleBatch, StreamInfo
 from streamer.admission import Admission
-from streamer.errors import RefusedStreamError
-from streamer.messages import Label, Segment
+from streamer.errors import StreamerError
+from streamer.messages import Label
 from streamer.publishers import Publisher, PublisherStatistics
 from streamer.recognizer import LARGEST_BATCH, Recognizer, RecognizerStatistics
 from streamer.recorder import Recorder
 from streamer.segments import SegmentTracker
+from streamer.wearers import WearerConfig, Wearers, WearerStatistics
 
 WAITING_BATCHES = 256
 """Batches of all devices that may wait for the recogniser."""
@@ -33,6 +34,7 @@ class GatewayStatistics:
         adapters: of each adapter.
         waiting: batches that wait for the recogniser, of at most `WAITING_BATCHES`.
         recognizer: of the recogniser.
+        wearers: of each wearer of several devices.
         publishers: of each publisher.
         refused: the streams that are not recognised, with the reason.
     """
@@ -40,8 +42,9 @@ class GatewayStatistics:
     adapters: tuple[AdapterStatistics, ...]
     waiting: int
     recognizer: RecognizerStatistics
+    wearers: tuple[WearerStatistics, ...]
     publishers: tuple[PublisherStatistics, ...]
-    refused: dict[str, RefusedStreamError]
+    refused: dict[str, StreamerError]
 
 
 class Gateway:
@@ -52,7 +55,12 @@ class Gateway:
         recognizer: what turns them into labels.
         publishers: who gets the labels.
         recorder: writes samples and labels to a session, if given.
+        wearers: those of several devices, by name.
         check_streams: whether to refuse streams whose first samples are not what they should be.
+
+    Raises:
+        WearerError: a wearer's channels or fallback are not what the bundle needs.
+        BundleError: a fallback is missing, damaged or no bundle.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class Gateway:
         recognizer: Recognizer,
         publishers: Sequence[Publisher],
         recorder: Recorder | None = None,
+        wearers: Mapping[str, WearerConfig] | None = None,
         *,
         check_streams: bool = True,
     ) -> None:
@@ -69,7 +78,8 @@ class Gateway:
         self._publishers = publishers
         self._recorder = recorder
         self._segments = SegmentTracker(recognizer.manifest, recognizer.hop)
-        self._admission = Admission(recognizer, check_streams=check_streams)
+        self._wearers = Wearers(recognizer, wearers or {})
+        self._admission = Admission(self._wearers, check_streams=check_streams)
         self._recorded: dict[str, StreamInfo] = {}
         self._waiting: asyncio.Queue[_Arrival | None] = asyncio.Queue(WAITING_BATCHES)
 
@@ -97,6 +107,7 @@ class Gateway:
             adapters=tuple(adapter.statistics() for adapter in self._adapters),
             waiting=self._waiting.qsize(),
             recognizer=self._recognizer.statistics(),
+            wearers=self._wearers.statistics(),
             publishers=tuple(publisher.statistics() for publisher in self._publishers),
             refused=self._admission.refused,
         )
@@ -126,9 +137,8 @@ class Gateway:
             taken = [arrival for arrival in arrivals if arrival is not None]
             await self._record(taken)
             # onnxruntime releases the interpreter while it computes; the event loop goes on.
-            labels = await asyncio.to_thread(self._admission.push_all, taken)
-            for label, segments in zip(labels, self._segments.push(labels), strict=True):
-                await self._deliver(label, segments)
+            await self._deliver(await asyncio.to_thread(self._admission.push_all, taken))
+        await self._deliver(await asyncio.to_thread(self._wearers.flush))
 
     async def _record(self, arrivals: Sequence[_Arrival]) -> None:
         if self._recorder is None:
@@ -139,8 +149,9 @@ class Gateway:
                 await self._recorder.add_stream(info)
             await self._recorder.add_batch(batch)
 
-    async def _deliver(self, label: Label, segments: Sequence[Segment]) -> None:
-        if self._recorder is not None:
-            await self._recorder.add_label(label)
-        for publisher in self._publishers:
-            await publisher.publish(label, segments)
+    async def _deliver(self, labels: Sequence[Label]) -> None:
+        for label, segments in zip(labels, self._segments.push(labels), strict=True):
+            if self._recorder is not None:
+                await self._recorder.add_label(label)
+            for publisher in self._publishers:
+                await publisher.publish(label, segments)

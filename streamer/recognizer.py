@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_adapters.samples import SampleBatch, StreamInfo
-from streamer.errors import StreamMismatchError
 from streamer.messages import Alternative, Label, TimeSpan
-from streamer.resample import Resampler
+from streamer.resample import GridRuns, Resampler
 from streamer.share.runtime import ShareModel
 from streamer.share.streaming import StreamStates
 from streamer.slots import Slots, grown
-from streamer.stream_fit import channel_order, check_rate
+from streamer.stream_fit import channel_order, check_batch, check_rate
 from streamer.windows import HopBuffers, Hops
 
 ALTERNATIVES = 3
@@ -104,8 +103,11 @@ class Recognizer:
         """
         return cls(ShareModel.load(Path(bundle)), hop_s)
 
-    def open(self, info: StreamInfo) -> None:
+    def open(self, info: StreamInfo) -> int:
         """Announce a stream; its batches are then taken by `push`.
+
+        Returns:
+            The stream's slot, by which `push_grid` knows it.
 
         Raises:
             StreamMismatchError: the bundle needs channels, units or a rate that it does not have.
@@ -121,6 +123,7 @@ class Recognizer:
         self._resampler.start(slot, info.rate_hz)
         for counts in (self._samples, self._lost, self._labels):
             counts[slot] = 0
+        return slot
 
     def close(self, device: str) -> None:
         """Forget a stream."""
@@ -151,12 +154,27 @@ class Recognizer:
             return []
         runs = self._resampler.push(slots, ordered)
         np.add.at(self._lost, np.repeat(runs.slots, runs.lengths), runs.lost)
+        return self.push_grid(runs)
+
+    def push_grid(self, runs: GridRuns) -> list[Label]:
+        """Take grid points of the bundle's rate and channels, instead of batches; see `push_all`.
+
+        Args:
+            runs: by the slots of open streams; their lost samples are told and not counted.
+        """
         return [
             label
             for hops in self._buffers.push(runs)
             for begin in range(0, len(hops), LARGEST_BATCH)
             for label in self._step(hops.of(slice(begin, begin + LARGEST_BATCH)))
         ]
+
+    def own_kind(self, device: str) -> StreamInfo:
+        """Return the description of a stream that has just what the bundle needs."""
+        manifest = self.manifest
+        return StreamInfo(
+            device, manifest.channels, manifest.units, manifest.rate_hz, "push", "device"
+        )
 
     def statistics(self) -> RecognizerStatistics:
         """Return the counts of the open streams."""
@@ -177,22 +195,12 @@ class Recognizer:
         self._lost = grown(self._lost, capacity)
         self._labels = grown(self._labels, capacity)
 
-    def _own_kind(self, device: str) -> StreamInfo:
-        manifest = self.manifest
-        return StreamInfo(
-            device, manifest.channels, manifest.units, manifest.rate_hz, "push", "device"
-        )
-
     def _stream(self, batch: SampleBatch) -> _Stream:
         """Return whose batch it is, and count its samples."""
         if batch.device not in self._streams:
-            self.open(self._own_kind(batch.device))
+            self.open(self.own_kind(batch.device))
         stream = self._streams[batch.device]
-        channels = batch.values.shape[1]
-        if channels != len(stream.info.channels):
-            raise StreamMismatchError(
-                batch.device, "a batch has", f"{channels} channels", len(stream.info.channels)
-            )
+        check_batch(batch, stream.info)
         self._samples[stream.slot] += len(batch)
         return stream
 

@@ -5,7 +5,7 @@ What comes out depends neither on how a stream was cut nor on the others in the 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,13 @@ class GridRuns:
         never = np.empty(0, dtype=np.bool_)
         values = np.empty((0, channels), dtype=np.float32)
         return cls(nobody, nobody, nobody, never, values, never, np.empty(0, dtype=np.int64))
+
+    @classmethod
+    def concatenated(cls, runs: Sequence["GridRuns"]) -> "GridRuns":
+        """Return all these runs, at least one; a slot's must follow one another."""
+        return cls(
+            *(np.concatenate([getattr(run, column.name) for run in runs]) for column in fields(cls))
+        )
 
     def each(self) -> Iterator["GridRuns"]:
         """Yield the runs one by one."""

@@ -1,6 +1,6 @@
 """Whether a stream is one that a model can read, and how its channels map to the model's."""
 
-from device_adapters.samples import StreamInfo
+from device_adapters.samples import SampleBatch, StreamInfo
 from streamer.errors import StreamMismatchError
 
 LOWEST_RATE_SHARE = 0.9
@@ -38,4 +38,17 @@ def check_rate(info: StreamInfo, rate_hz: float) -> None:
     if info.rate_hz < lowest:
         raise StreamMismatchError(
             info.device, "it is sampled at", f"{info.rate_hz:g} Hz", f"at least {lowest:g} Hz"
+        )
+
+
+def check_batch(batch: SampleBatch, info: StreamInfo) -> None:
+    """Check that a batch is one of the stream.
+
+    Raises:
+        StreamMismatchError: it has another number of channels.
+    """
+    channels = batch.values.shape[1]
+    if channels != len(info.channels):
+        raise StreamMismatchError(
+            batch.device, "a batch has", f"{channels} channels", len(info.channels)
         )

@@ -10,6 +10,7 @@ from conftest import cut, stream_info, worn_samples
 from device_adapters.samples import STANDARD_GRAVITY, SampleBatch, StreamInfo
 from streamer.admission import Admission
 from streamer.recognizer import Recognizer
+from streamer.wearers import Wearers
 
 INFO = stream_info()
 CHECKED = 250
@@ -35,7 +36,7 @@ def arrivals(
 
 @pytest.fixture
 def admission(bundle: Path) -> Admission:
-    return Admission(Recognizer.load(bundle), check_streams=True)
+    return Admission(Wearers(Recognizer.load(bundle), {}), check_streams=True)
 
 
 WRONG = in_g(worn_samples(1000))
