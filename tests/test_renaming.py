@@ -273,7 +273,11 @@ def test_a_refusal_is_told_at_once(answer: Answer, told: str, chat: ChatServer) 
     assert "secret" not in str(error.value)
 
 
-@pytest.mark.parametrize("url", [f"http://127.0.0.1:{free_port()}/v1", "nonsense", "http://[::"])
+@pytest.mark.parametrize(
+    "url",
+    [f"http://127.0.0.1:{free_port()}/v1", "nonsense", "http://[::"],
+    ids=("away", "no", "odd"),
+)
 def test_a_server_that_is_not_there_is_told(url: str) -> None:
     with pytest.raises(ChatError, match="can't be asked"):
         suggest_by_chat(PUBLISHED, ChatEndpoint(url, "small", timeout_s=5))

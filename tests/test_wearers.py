@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +57,21 @@ def without(batch: SampleBatch, begin_s: float, end_s: float) -> SampleBatch:
     return SampleBatch(batch.device, batch.times[kept], batch.values[kept])
 
 
+def pieces(part: SampleBatch, size: int) -> list[SampleBatch]:
+    """Cut a part into batches of this size; none holds samples back until after a long gap."""
+    edges = [0, *(np.flatnonzero(np.diff(part.times) > 1) + 1).tolist(), len(part)]
+    return [
+        piece
+        for begin, end in pairwise(edges)
+        for piece in cut(
+            SampleBatch(part.device, part.times[begin:end], part.values[begin:end]), [size]
+        )
+    ]
+
+
 def in_turn(parts: Mapping[str, SampleBatch], size: int = 10) -> list[SampleBatch]:
     """Return the parts' batches in the order in which their last samples were taken."""
-    batches = [piece for part in parts.values() for piece in cut(part, [size])]
+    batches = [piece for part in parts.values() for piece in pieces(part, size)]
     return sorted(batches, key=lambda batch: float(batch.times[-1]))
 
 
@@ -118,7 +131,7 @@ def test_labels_depend_neither_on_cuts_nor_on_the_order_of_arrival(
     arrivals = [
         (float(piece.times[-1]) + lag, piece)
         for part, size, lag in zip(parts.values(), sizes, lags, strict=True)
-        for piece in cut(part, [size])
+        for piece in pieces(part, size)
     ]
     batches = [piece for _, piece in sorted(arrivals, key=lambda arrival: arrival[0])]
     wearers = opened(bundle, ANNA.model_copy(update={"wait_s": 2.0}))
