@@ -16,31 +16,21 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from typing_extensions import override
 
 from device_adapters.ble.formats.format import BleFormat, Decoder, FormatOptions, Gatt
-from device_adapters.ble.formats.payload import DEGREE, G, check_length, si_values
+from device_adapters.ble.formats.payload import check_length, si_values
 from device_adapters.clock import CounterUnwrapper
 from device_adapters.errors import FormatDescriptionError, MalformedPayloadError
 from device_adapters.frames import Frame, Sensor
-from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, ClockSource
+from device_adapters.samples import ClockSource
 from device_adapters.stamps import StampSpreader
+from device_adapters.units import TIME_UNITS, UNITS
 
 NAME = "generic"
 SIG_BASE = "0000{}-0000-1000-8000-00805f9b34fb"
 """What completes the Bluetooth SIG's 16-bit UUIDs."""
 
-UNITS = {
-    "m/s2": (ACCELERATION, 1.0),
-    "g": (ACCELERATION, G),
-    "mg": (ACCELERATION, 1e-3 * G),
-    "rad/s": (ANGULAR_VELOCITY, 1.0),
-    "deg/s": (ANGULAR_VELOCITY, DEGREE),
-    "mdeg/s": (ANGULAR_VELOCITY, 1e-3 * DEGREE),
-}
-"""For each unit of a wearable the SI unit, and how many of it one is."""
-
 MAX_TIME_SECONDS = 1e11
 """Three thousand years; beyond, float64 does not tell samples apart."""
 
-TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 NumberType = Literal["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"]
 STRUCT_CODES: dict[NumberType, str] = {
     "u8": "B",
