@@ -19,7 +19,6 @@ from device_adapters.ble.formats.format import (
     format_classes,
     recognises,
 )
-from device_adapters.ble.formats.generic import UNITS
 from device_adapters.ble.formats.infinitime import InfiniTimeDecoder, InfiniTimeFormat
 from device_adapters.ble.formats.payload import MAX_PAYLOAD_BYTES
 from device_adapters.errors import (
@@ -30,6 +29,7 @@ from device_adapters.errors import (
 )
 from device_adapters.frames import ACCELEROMETER, GYROSCOPE, IMU, Frame
 from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, STANDARD_GRAVITY
+from device_adapters.units import UNITS
 from fuzz_formats import DECODERS, PARSERS, VECTORS, Parser, fuzz, mutate
 from scripted_gatt import ScriptedGatt
 
