@@ -92,12 +92,11 @@ class DropOldestQueue(Generic[T]):
         return QueueStatistics(len(self._entries), self._capacity, self._dropped)
 
     def _update(self) -> None:
-        for event, holds in (
-            (self._filled, bool(self._entries)),
-            (self._has_room, self._lossy or len(self._entries) < self._capacity),
-            (self._empty, not self._entries),
-        ):
-            if holds:
-                event.set()
-            else:
-                event.clear()
+        _set(self._filled, bool(self._entries))
+        _set(self._has_room, self._lossy or len(self._entries) < self._capacity)
+        _set(self._empty, not self._entries)
+
+
+def _set(event: asyncio.Event, holds: bool) -> None:  # noqa: FBT001
+    if holds != event.is_set():
+        (event.set if holds else event.clear)()

@@ -19,7 +19,7 @@ from streamer.wearers import WearerConfig, Wearers, WearerStatistics
 WAITING_BATCHES = 256
 """Batches of all devices that may wait for the recogniser."""
 
-SPACING_SECONDS = 0.01
+SPACING_SECONDS = 0.02
 """Calls of the recogniser begin at least so far apart, unless a full one waits: a wearable alone is
 not held up, and many share a call."""
 

@@ -40,6 +40,10 @@ QUEUED_BATCHES = 20_000
 SHORTEST_PAUSE_SECONDS = 0.05
 """Between two looks for packets that have waited too long."""
 
+SPACING_SECONDS = 0.01
+"""After messages were taken, the next are waited for so long: they come together, and share what a
+turn of the event loop costs. A wearable alone is not held up."""
+
 DEVICE_LEVEL = "+"
 SHARED = "$share"
 """The first of two levels, before the topic, of a subscription that a group of gateways shares."""
@@ -199,6 +203,7 @@ class MqttAdapter(DeviceAdapter):
                     while True:
                         messages = await broker.receive()
                         self._take(messages, self._now())
+                        await asyncio.sleep(SPACING_SECONDS)
             except MqttConnectionError as error:
                 self._subscribed.clear()
                 await backoff.wait(error)
