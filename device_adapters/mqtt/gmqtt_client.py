@@ -59,6 +59,31 @@ class _Unacknowledged(PersistentStorage):  # type: ignore[misc] # gmqtt is untyp
         self.futures.clear()
 
 
+class _Burst:
+    """A transport that sends what is written in one turn of the event loop by one system call."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._written:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._written.append(data)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def _send(self) -> None:
+        if self._written and not self._transport.is_closing():
+            self._transport.write(b"".join(self._written))
+        self._written.clear()
+
+
 class GmqttConnection(MqttConnection):
     """See `MqttConnection`."""
 
@@ -100,6 +125,8 @@ class GmqttConnection(MqttConnection):
         except OSError as error:
             await self._give_up()
             raise MqttConnectionError(address.url, address.explanation(error)) from error
+        made = self._client._connection  # noqa: SLF001 - gmqtt would send each message by itself
+        made._transport = made._protocol._transport = _Burst(made._transport)  # noqa: SLF001
         return self
 
     @override
