@@ -97,6 +97,6 @@ class DropOldestQueue(Generic[T]):
         _set(self._empty, not self._entries)
 
 
-def _set(event: asyncio.Event, holds: bool) -> None:  # noqa: FBT001
+def _set(event: asyncio.Event, holds: bool) -> None:
     if holds != event.is_set():
         (event.set if holds else event.clear)()

@@ -8,6 +8,7 @@ waist (HAPT), a sensor at the hip (USC-HAD), a watch (WISDM 2019).
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,29 +114,33 @@ class StreamCheck:
         rows = np.concatenate([batch.values for batch in self._batches])
         times, rows = times[: len(times) - spare], rows[: len(rows) - spare]
         sound = np.isfinite(rows).all(axis=1)
-        rows = rows[sound].astype(np.float64)
+        rows = (rows if sound.all() else rows[sound]).astype(np.float64)
         yield from _rate_findings(info.rate_hz, times)
         if not len(rows):
             return
-        units = dict(zip(info.channels, info.units, strict=True))
-        columns = {name: rows[:, info.channels.index(name)] for name in self._channels}
+        columns = [info.channels.index(name) for name in self._channels]
+        units = [info.units[column] for column in columns]
+        values = rows[:, columns]
         for sensor, axes in _sensors(self._channels):
-            vectors = np.stack([columns[name] for name in axes], axis=1)
+            vectors = values[:, axes]
             if units[axes[0]] == ANGULAR_VELOCITY:
                 yield from _turn_findings(sensor, vectors)
             elif self._gravity:
                 yield from _acceleration_findings(sensor, vectors)
-        yield from _dead_findings(columns)
-        yield from _clipped_findings(columns, units)
+        still = (values == values[0]).all(axis=0)
+        yield from _dead_findings(self._channels, still)
+        yield from _clipped_findings(self._channels, units, values, still)
 
 
-def _sensors(channels: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield each sensor that has all three axes: `chest_acc` for `chest_acc_x` and so on."""
-    for channel in channels:
-        sensor = channel.removesuffix(AXES[0])
-        axes = tuple(sensor + axis for axis in AXES)
-        if sensor != channel and set(axes) <= set(channels):
-            yield sensor, axes
+@cache
+def _sensors(channels: tuple[str, ...]) -> tuple[tuple[str, list[int]], ...]:
+    """Return each sensor that has all three axes: `chest_acc` for `chest_acc_x` and so on."""
+    sensors = [name.removesuffix(AXES[0]) for name in channels if name.endswith(AXES[0])]
+    return tuple(
+        (sensor, [channels.index(sensor + axis) for axis in AXES])
+        for sensor in sensors
+        if {sensor + axis for axis in AXES} <= set(channels)
+    )
 
 
 def _acceleration_findings(sensor: str, vectors: Values) -> Iterator[Finding]:
@@ -201,9 +206,9 @@ def _rate_findings(nominal_hz: float, times: Values) -> Iterator[Finding]:
         )
 
 
-def _dead_findings(columns: dict[str, Values]) -> Iterator[Finding]:
+def _dead_findings(channels: tuple[str, ...], still: NDArray[np.bool_]) -> Iterator[Finding]:
     # Even a gyroscope at rest has noise.
-    dead = [name for name, column in columns.items() if (column == column[0]).all()]
+    dead = [name for name, alike in zip(channels, still.tolist(), strict=True) if alike]
     if dead:
         yield Finding(
             Severity.WARN,
@@ -212,18 +217,19 @@ def _dead_findings(columns: dict[str, Values]) -> Iterator[Finding]:
         )
 
 
-def _clipped_findings(columns: dict[str, Values], units: dict[str, str]) -> Iterator[Finding]:
-    for name, column in columns.items():
-        sizes = np.abs(column)
-        extreme = float(sizes.max())
-        if extreme < SMALLEST_FULL_SCALES[units[name]] or (column == column[0]).all():
-            continue
-        share = float((sizes == extreme).mean())
+def _clipped_findings(
+    channels: tuple[str, ...], units: list[str], values: Values, still: NDArray[np.bool_]
+) -> Iterator[Finding]:
+    sizes = np.abs(values)
+    extremes = sizes.max(axis=0)
+    full_scales = np.array([SMALLEST_FULL_SCALES[unit] for unit in units])
+    for number in np.flatnonzero((extremes >= full_scales) & ~still).tolist():
+        share = float((sizes[:, number] == extremes[number]).mean())
         if share >= CLIPPED_SHARE:
             yield Finding(
                 Severity.WARN,
-                f"{name} stops at {_figure(extreme)} {units[name]} in {share:.0%} of its samples; "
-                "set a wider range of the sensor",
+                f"{channels[number]} stops at {_figure(float(extremes[number]))} {units[number]} "
+                f"in {share:.0%} of its samples; set a wider range of the sensor",
             )
 
 
