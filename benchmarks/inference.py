@@ -341,7 +341,7 @@ def work(network: ShareNetwork, shape: Shape) -> int:
     decoder, nodes = network.decoder, len(network.label_set.nodes)
     size = decoder.cell.hidden_size
     parents = len({node.parent for node in network.label_set.nodes})
-    total += network.encoder.pooling.features * 2 * size
+    total += network.encoder.features * 2 * size
     return total + parents * 4 * size * size + nodes * size * decoder.output.out_features
 
 

@@ -58,9 +58,11 @@ class IntegerLearner(Learner):
 
     def __init__(self, channels: int, labels: int, config: NetworkConfig) -> None:
         super().__init__()
-        self.encoder = Encoder(channels, config.shape, config.encoder_dropout)
+        self.encoder = Encoder(
+            channels, config.shape, config.encoder_dropout, config.feature_dropout
+        )
         self.dropout = nn.Dropout(config.dropout)
-        self.output = nn.Linear(self.encoder.pooling.features, labels)
+        self.output = nn.Linear(self.encoder.features, labels)
 
     def losses(self, windows: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing is drawn
         """Return the cross-entropy of each window, [batch]."""
@@ -115,6 +117,7 @@ def share(recipe: Recipe, task: WindowTask, seed: int, checkpoint: Path) -> Trai
             embedding=config.embedding,
             dropout=config.dropout,
             encoder_dropout=config.encoder_dropout,
+            feature_dropout=config.feature_dropout,
         )
         network.encoder.standardise(values)
         return WordLearner(network, recipe.augmentation.token)

@@ -27,6 +27,10 @@ SHAPES = {
     "all": EncoderShape.dilated(
         "dense", 16, 5, (1, 3), ("positives", "maximum", "attention", "deviation", "mean")
     ),
+    "stem": EncoderShape.dilated(
+        "dense", 16, 7, (1, 2), ("deviation",), companded=6, stem_thresholds=3
+    ),
+    "stem alone": EncoderShape((StageShape("dense", 12, 4),), ("maximum",), stem_thresholds=1),
     "companded": EncoderShape.dilated("dense", 16, 7, (1, 2), ("mean", "maximum"), companded=6),
     "all companded": EncoderShape((StageShape("dense", 12, 4, companded=12),), ("mean",)),
     "a pointwise stage": EncoderShape(

@@ -47,17 +47,19 @@ class NetworkConfig(Section):
     """The network's shape; see `streamer.training.network`.
 
     Attributes:
-        encoder: `paper` for the paper's two convolutions, which fixes the next five; `separable`
+        encoder: `paper` for the paper's two convolutions, which fixes the next six; `separable`
             or `dense` for a stem and residual stages of that kind.
         width: channels inside.
         stem_kernel: samples that the first convolution sees.
         companded: how many of its outputs see changes alone, small ones as well as large ones.
         dilations: of each residual stage.
         pooling: the statistics over time that the decoder is given.
+        stem_thresholds: how many proportions of each of the stem's outputs it is given as well.
         hidden: of the LSTM.
         embedding: length of a word's vector.
         dropout: of the decoder.
-        encoder_dropout: of the residual stages.
+        encoder_dropout: of the residual stages' channels.
+        feature_dropout: of what the decoder is given.
     """
 
     encoder: Literal["paper", "separable", "dense"] = "dense"
@@ -66,10 +68,12 @@ class NetworkConfig(Section):
     companded: int = Field(default=32, ge=0)
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     pooling: tuple[PoolingName, ...] = Field(default=("mean", "maximum", "deviation"), min_length=1)
+    stem_thresholds: int = Field(default=2, ge=0)
     hidden: int = Field(default=128, ge=1)
     embedding: int = Field(default=64, ge=1)
     dropout: float = Field(default=0.5, ge=0, lt=1)
     encoder_dropout: float = Field(default=0.1, ge=0, lt=1)
+    feature_dropout: float = Field(default=0.2, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _compands_no_more_than_it_has(self) -> Self:
@@ -91,6 +95,7 @@ class NetworkConfig(Section):
             self.dilations,
             self.pooling,
             self.companded,
+            self.stem_thresholds,
         )
 
 

@@ -35,9 +35,9 @@ from streamer.share.runtime import (
 from streamer.training.network import (
     DEVIATION_EPSILON,
     LARGEST_LOGIT,
-    Decoder,
     Encoder,
     Pooling,
+    Positives,
     ShareNetwork,
     Stage,
     StageShape,
@@ -69,7 +69,7 @@ def streaming_layout(network: ShareNetwork, hop: int) -> Streaming:
             (stages[number - 1].width, reach, 1) if number else (reach, channels)
             for number, reach in kept_inputs
         ),
-        sums=sum(size for _, size in _sums(pooling)),
+        sums=sum(size for _, size in _sums(encoder)),
         maxima=pooling.width * ("maximum" in pooling.names),
     )
 
@@ -103,9 +103,9 @@ def build_graph(
 ) -> onnx.ModelProto:
     """Return the streaming graph; `streamer.share.runtime` tells its inputs and outputs."""
     graph, layout = _Graph(), streaming_layout(network, hop)
-    hidden = _encode(graph, network.encoder, hop)
-    features = _pool(graph, network.encoder.pooling, hidden, window - layout.receptive_field + 1)
-    words = _decode(graph, network.decoder, network.label_set, features)
+    stem, hidden = _encode(graph, network.encoder, hop)
+    features = _pool(graph, network.encoder, stem, hidden, window - layout.receptive_field + 1)
+    words = _decode(graph, network, features)
     _score(graph, network.label_set, words, temperature)
     real, double = TensorProto.FLOAT, TensorProto.DOUBLE
     channels, labels = len(network.encoder.mean), len(network.label_set.labels)
@@ -191,11 +191,11 @@ class _Graph:
         return self.node("Cast", inputs, to=TensorProto.FLOAT)
 
 
-def _encode(graph: _Graph, encoder: Encoder, hop: int) -> str:
-    """Return the new outputs, [batch, width, time, 1]."""
+def _encode(graph: _Graph, encoder: Encoder, hop: int) -> tuple[str, str]:
+    """Return the new outputs of the first and of the last stage, each [batch, width, time, 1]."""
     reaches = kept_stages(len(encoder.mean), encoder.shape.stages, hop)
     caches = {number: cache for cache, number in enumerate(reaches)}
-    hidden = SAMPLES
+    stem, hidden = "", SAMPLES
     for number, stage in enumerate(encoder.stages):
         assert isinstance(stage, Stage)  # noqa: S101 - tells the type checker
         if number in caches:
@@ -203,8 +203,13 @@ def _encode(graph: _Graph, encoder: Encoder, hop: int) -> str:
             hidden = graph.node("Concat", kept(caches[number]), hidden, axis=axis)
             name = next_kept(caches[number])
             graph.slice(hidden, -reaches[number], NO_END, axis, name=name)
-        hidden = _later_stage(graph, stage, hidden) if number else _first(graph, encoder, hidden)
-    return hidden
+        if number:
+            hidden = _later_stage(graph, stage, hidden)
+        else:
+            stem = hidden = _first(graph, encoder, hidden)
+    # What is encoded once more for later stages was pooled with the hop before.
+    again = reaches.get(0, 0) - encoder.shape.stages[0].reach
+    return _cropped(graph, stem, again, 0), hidden
 
 
 def _first(graph: _Graph, encoder: Encoder, samples: str) -> str:
@@ -298,13 +303,15 @@ def _batch_norm(norm: nn.BatchNorm1d) -> tuple[NDArray[np.float64], NDArray[np.f
     return factor, bias + _array(norm.bias) if norm.affine else bias
 
 
-def _pool(graph: _Graph, pooling: Pooling, hidden: str, outputs: int) -> str:
+def _pool(graph: _Graph, encoder: Encoder, stem: str, hidden: str, outputs: int) -> str:
     """Write the new outputs' partial results; return the features of a window of `outputs`."""
-    by_time = graph.node("Transpose", hidden, perm=[0, TIME, CHANNELS, 3])
-    rows = graph.node("Squeeze", by_time, graph.integers(3))
+    pooling, rows = encoder.pooling, _by_time(graph, hidden)
     parts, sizes, merges = [], [], []
-    if sums := _sums(pooling):
-        parts.append(_partial_sums(graph, pooling, rows))
+    if sums := _sums(encoder):
+        found = _partial_sums(graph, pooling, rows)
+        if encoder.shape.stem_thresholds:
+            found["stem"] = _positives(graph, encoder.stem_positives, _by_time(graph, stem))
+        parts.append(graph.join([found[name] for name, _ in sums], axis=2))
         sizes.append(sum(size for _, size in sums))
         merges.append(("ReduceSum", "Add"))
     if "maximum" in pooling.names:
@@ -317,11 +324,18 @@ def _pool(graph: _Graph, pooling: Pooling, hidden: str, outputs: int) -> str:
         graph.node(merge, graph.node(reduce, part, graph.integers(1), keepdims=0), earlier)
         for (reduce, merge), part, earlier in zip(merges, parts, before, strict=True)
     ]
-    return _features(graph, pooling, merged, outputs)
+    return _features(graph, encoder, merged, outputs)
 
 
-def _sums(pooling: Pooling) -> list[tuple[str, int]]:
+def _by_time(graph: _Graph, hidden: str) -> str:
+    """Return outputs as [batch, time, width]."""
+    by_time = graph.node("Transpose", hidden, perm=[0, TIME, CHANNELS, 3])
+    return graph.node("Squeeze", by_time, graph.integers(3))
+
+
+def _sums(encoder: Encoder) -> list[tuple[str, int]]:
     """Return the names and sizes of the sums that the statistics are made of, in their order."""
+    pooling = encoder.pooling
     sums = []
     if {"mean", "deviation"} & {*pooling.names}:
         sums.append(("values", pooling.width))
@@ -331,11 +345,13 @@ def _sums(pooling: Pooling) -> list[tuple[str, int]]:
         sums += [("attended", pooling.width), ("weights", 1)]
     if "positives" in pooling.names:
         sums.append(("positives", pooling.width))
+    if encoder.shape.stem_thresholds:
+        sums.append(("stem", encoder.stem_positives.features))
     return sums
 
 
-def _partial_sums(graph: _Graph, pooling: Pooling, rows: str) -> str:
-    """Return the sums over the new outputs' two parts, float64 [batch, 2, sums]."""
+def _partial_sums(graph: _Graph, pooling: Pooling, rows: str) -> dict[str, str]:
+    """Return the sums over the new outputs' two parts, each float64 [batch, 2, its size]."""
     found: dict[str, str] = {}
     if "deviation" in pooling.names:
         # A variance from sums of squares loses digits; float64 has them to lose.
@@ -354,11 +370,16 @@ def _partial_sums(graph: _Graph, pooling: Pooling, rows: str) -> str:
         found["attended"] = _total(graph, graph.node("Mul", rows, weights))
         found["weights"] = _total(graph, weights)
     if "positives" in pooling.names:
-        slope, threshold = _array(pooling.slope), _array(pooling.threshold)
-        scaled = graph.node("Mul", rows, graph.floats(slope))
-        above = graph.node("Sub", scaled, graph.floats(slope * threshold))
-        found["positives"] = _total(graph, graph.node("Sigmoid", above))
-    return graph.join([found[name] for name, _ in _sums(pooling)], axis=2)
+        found["positives"] = _positives(graph, pooling.positives, rows)
+    return found
+
+
+def _positives(graph: _Graph, positives: Positives, rows: str) -> str:
+    slope, threshold = _array(positives.slope), _array(positives.threshold)
+    repeated = graph.join([rows] * len(slope), axis=2)
+    scaled = graph.node("Mul", repeated, graph.floats(slope.ravel()))
+    above = graph.node("Sub", scaled, graph.floats((slope * threshold).ravel()))
+    return _total(graph, graph.node("Sigmoid", above))
 
 
 def _total(graph: _Graph, rows: str) -> str:
@@ -375,13 +396,14 @@ def _partial_maxima(graph: _Graph, rows: str) -> str:
     return graph.double(graph.node("ReduceMax", masked, graph.integers(2), keepdims=0))
 
 
-def _features(graph: _Graph, pooling: Pooling, merged: list[str], outputs: int) -> str:
+def _features(graph: _Graph, encoder: Encoder, merged: list[str], outputs: int) -> str:
     """Return a window's statistics from its sums and maxima, float32 [batch, features]."""
+    pooling = encoder.pooling
     features: dict[str, str] = {}
     if "maximum" in pooling.names:
         features["maximum"] = merged[-1]
-    if names := [name for name, _ in _sums(pooling)]:
-        split = graph.split(merged[0], [size for _, size in _sums(pooling)], axis=1)
+    if names := [name for name, _ in _sums(encoder)]:
+        split = graph.split(merged[0], [size for _, size in _sums(encoder)], axis=1)
         sums = dict(zip(names, split, strict=True))
         share = graph.doubles(1 / outputs)
         if "values" in sums:
@@ -396,17 +418,21 @@ def _features(graph: _Graph, pooling: Pooling, merged: list[str], outputs: int) 
             features["attention"] = graph.node("Div", sums["attended"], sums["weights"])
         if "positives" in sums:
             features["positives"] = graph.node("Mul", sums["positives"], share)
-    return graph.single(graph.join([features[name] for name in pooling.names], axis=1))
+        if "stem" in sums:
+            features["stem"] = graph.node("Mul", sums["stem"], share)
+    ordered = [*pooling.names, *(["stem"] if "stem" in features else [])]
+    return graph.single(graph.join([features[name] for name in ordered], axis=1))
 
 
-def _decode(graph: _Graph, decoder: Decoder, label_set: LabelSet, features: str) -> str:
+def _decode(graph: _Graph, network: ShareNetwork, features: str) -> str:
     """Return the next word's log-probabilities at every node, [batch, nodes * words]."""
+    decoder, label_set = network.decoder, network.label_set
     cell, size = decoder.cell, decoder.cell.hidden_size
     order = _gate_order(size)
     table = _array(decoder.embedding.weight) @ _array(cell.weight_ih).T
     table = (table + _array(cell.bias_ih) + _array(cell.bias_hh))[:, order]
     recurrent = graph.floats(_array(cell.weight_hh).T[:, order])
-    hidden, memory = _initial_state(graph, decoder, features)
+    hidden, memory = _initial_state(graph, network, features)
     levels, before = [], [-1]
     for depth in range(label_set.nodes[-1].depth + 1):
         level = [i for i, node in enumerate(label_set.nodes) if node.depth == depth]
@@ -428,14 +454,22 @@ def _decode(graph: _Graph, decoder: Decoder, label_set: LabelSet, features: str)
     return graph.reshape(output, -1, len(label_set.nodes) * len(bias))
 
 
-def _initial_state(graph: _Graph, decoder: Decoder, features: str) -> list[str]:
-    """Return hidden state and memory before the first word, each [batch, 1, size]."""
+def _initial_state(graph: _Graph, network: ShareNetwork, features: str) -> list[str]:
+    """Return hidden state and memory before the first word, each [batch, 1, size].
+
+    The features' normalisation is folded into the layers that read them.
+    """
+    encoder, decoder = network.encoder, network.decoder
     layers = (decoder.initial_hidden, decoder.initial_cell)
-    weight = graph.floats(np.hstack([_array(layer.weight).T for layer in layers]))
-    bias = graph.floats(np.hstack([_array(layer.bias) for layer in layers]))
+    weight = np.hstack([_array(layer.weight).T for layer in layers])
+    bias = np.hstack([_array(layer.bias) for layer in layers])
+    if encoder.shape.normalised:
+        factor, offset = _batch_norm(encoder.norm)
+        bias = bias + offset @ weight
+        weight = factor[:, None] * weight
     size = decoder.cell.hidden_size
-    state = graph.reshape(graph.node("Gemm", features, weight, bias), -1, 1, 2 * size)
-    return graph.split(state, [size, size], axis=2)
+    state = graph.node("Gemm", features, graph.floats(weight), graph.floats(bias))
+    return graph.split(graph.reshape(state, -1, 1, 2 * size), [size, size], axis=2)
 
 
 def _chosen(graph: _Graph, nodes: str, which: list[int], count: int) -> str:

@@ -61,10 +61,21 @@ class StageShape:
 
 @dataclass(frozen=True, slots=True)
 class EncoderShape:
-    """What an encoder is made of: stages, then statistics over time, side by side."""
+    """What an encoder is made of: stages, then statistics over time, side by side.
+
+    Attributes:
+        stages: one after another.
+        pooling: statistics of the last stage's outputs.
+        stem_thresholds: how many proportions of positives are taken of each of the first stage's
+            outputs, beside those statistics. They tell how often something small happens, whatever
+            its size, which statistics of the last stage don't.
+        normalised: whether features are brought to one scale (batch normalisation).
+    """
 
     stages: tuple[StageShape, ...]
     pooling: tuple[PoolingName, ...]
+    stem_thresholds: int = 0
+    normalised: bool = False
 
     @classmethod
     def paper(cls) -> "EncoderShape":
@@ -80,11 +91,12 @@ class EncoderShape:
         dilations: tuple[int, ...],
         pooling: tuple[PoolingName, ...],
         companded: int = 0,
+        stem_thresholds: int = 0,
     ) -> "EncoderShape":
         """Return a dense stem and a residual stage of three taps for each dilation."""
         stem = StageShape("dense", width, stem_kernel, companded=companded)
         blocks = (StageShape(kind, width, 3, dilation, residual=True) for dilation in dilations)
-        return cls((stem, *blocks), pooling)
+        return cls((stem, *blocks), pooling, stem_thresholds, normalised=True)
 
     @property
     def receptive_field(self) -> int:
@@ -111,7 +123,7 @@ class Stage(nn.Module):
             gains = torch.linspace(0, math.log(LARGEST_GAIN), shape.companded)
             self.log_gain = nn.Parameter(gains)
         self.norm = nn.BatchNorm1d(shape.width)
-        self.dropout = nn.Dropout(dropout if shape.residual else 0.0)
+        self.dropout = nn.Dropout1d(dropout if shape.residual else 0.0)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map [batch, channels, time] to [batch, width, time - reach]."""
@@ -142,6 +154,23 @@ class Stage(nn.Module):
         return torch.cat([gained.asinh(), plain], dim=1)
 
 
+class Positives(nn.Module):
+    """Soft proportions of values above learnt thresholds (after MiniRocket's PPV)."""
+
+    def __init__(self, width: int, thresholds: int) -> None:
+        super().__init__()
+        # Outputs of a stage, normalised and cut off at zero, are mostly between 0 and 2.
+        levels = torch.arange(1, 2 * thresholds, 2) / thresholds
+        self.threshold = nn.Parameter(levels[:, None].repeat(1, width))
+        self.slope = nn.Parameter(torch.full((thresholds, width), 4.0))
+        self.features = thresholds * width
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map [batch, width, time] to proportions [batch, thresholds * width]."""
+        above = (hidden[:, None] - self.threshold[:, :, None]) * self.slope[:, :, None]
+        return above.sigmoid().mean(dim=3).flatten(1)
+
+
 class Pooling(nn.Module):
     """Statistics over time of [batch, width, time]; each can be merged from parts of the time."""
 
@@ -152,8 +181,7 @@ class Pooling(nn.Module):
         if "attention" in names:
             self.attention = nn.Conv1d(width, 1, 1)
         if "positives" in names:
-            self.threshold = nn.Parameter(torch.ones(width))
-            self.slope = nn.Parameter(torch.full((width,), 4.0))
+            self.positives = Positives(width, 1)
         self.features = len(names) * width
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -174,18 +202,26 @@ class Pooling(nn.Module):
         return attended
 
     def _count_positives(self, hidden: Tensor) -> Tensor:
-        """Soft proportion of values above a learnt threshold (after MiniRocket's PPV)."""
-        above = (hidden - self.threshold[:, None]) * self.slope[:, None]
-        return above.sigmoid().mean(dim=2)
+        proportions: Tensor = self.positives(hidden)
+        return proportions
 
 
 class Encoder(nn.Module):
-    """Windows to features."""
+    """Windows to features.
+
+    Args:
+        channels: of the windows.
+        shape: what it is made of.
+        dropout: of the residual stages' channels.
+        feature_dropout: of the features.
+    """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, channels: int, shape: EncoderShape, dropout: float) -> None:
+    def __init__(
+        self, channels: int, shape: EncoderShape, dropout: float, feature_dropout: float
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("deviation", torch.ones(channels))
@@ -194,6 +230,13 @@ class Encoder(nn.Module):
         stages = zip(widths, shape.stages, strict=False)
         self.stages = nn.ModuleList(Stage(inputs, stage, dropout) for inputs, stage in stages)
         self.pooling = Pooling(shape.pooling, widths[-1])
+        self.features = self.pooling.features
+        if shape.stem_thresholds:
+            self.stem_positives = Positives(widths[1], shape.stem_thresholds)
+            self.features += self.stem_positives.features
+        if shape.normalised:
+            self.norm = nn.BatchNorm1d(self.features)
+        self.dropout = nn.Dropout(feature_dropout)
 
     def standardise(self, samples: NDArray[np.float32]) -> None:
         """Take the mean and deviation of each channel from samples [n, channels]."""
@@ -204,11 +247,18 @@ class Encoder(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Map windows [batch, time, channels] in SI units to features [batch, features]."""
-        hidden = ((windows - self.mean) / self.deviation).transpose(1, 2)
+        outputs = [((windows - self.mean) / self.deviation).transpose(1, 2)]
         for stage in self.stages:
-            hidden = stage(hidden)
-        features: Tensor = self.pooling(hidden)
-        return features
+            outputs.append(stage(outputs[-1]))
+        features: Tensor = self.pooling(outputs[-1])
+        if self.shape.stem_thresholds:
+            # A stream has the newest ones at hand, as many as the last stage gives.
+            newest = outputs[1][:, :, -outputs[-1].shape[2] :]
+            features = torch.cat([features, self.stem_positives(newest)], dim=1)
+        if self.shape.normalised:
+            features = self.norm(features)
+        dropped: Tensor = self.dropout(features)
+        return dropped
 
 
 class Decoder(nn.Module):
@@ -256,12 +306,13 @@ class ShareNetwork(nn.Module):
         embedding: int = 64,
         dropout: float = 0.5,
         encoder_dropout: float = 0.1,
+        feature_dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.label_set = label_set
-        self.encoder = Encoder(channels, shape, encoder_dropout)
+        self.encoder = Encoder(channels, shape, encoder_dropout, feature_dropout)
         words = len(label_set.vocabulary)
-        self.decoder = Decoder(self.encoder.pooling.features, words, hidden, embedding, dropout)
+        self.decoder = Decoder(self.encoder.features, words, hidden, embedding, dropout)
 
     def forward(self, windows: Tensor, tokens: Tensor) -> Tensor:
         """Return the next words' log-probabilities [batch, steps, words]; see `Decoder`."""

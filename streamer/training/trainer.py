@@ -73,6 +73,7 @@ def build_network(config: TrainingConfig) -> ShareNetwork:
         embedding=network.embedding,
         dropout=network.dropout,
         encoder_dropout=network.encoder_dropout,
+        feature_dropout=network.feature_dropout,
     )
 
 
