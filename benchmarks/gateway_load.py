@@ -51,8 +51,11 @@ RATE_HZ = 50.0
 WINDOW = 128
 LATENCY_MS = 250.0
 START_SECONDS = 30
-TRIAL_SECONDS = 16
-WARM_UP_SECONDS = 5
+TRIAL_SECONDS = 24
+WARM_UP_SECONDS = 10
+"""All wearables come in the first second, and are looked at more closely for five; whoever serves
+them goes on for days."""
+
 TICK_SECONDS = 0.002
 FIRST_TRIAL = 1000
 RESOLUTION = 500
