@@ -65,7 +65,7 @@ RECIPES = {
         optimisation=OptimisationConfig(epochs=12),
     ),
 }
-"""Angles of rotation, symmetries and epochs were chosen on people held out of the training people."""
+"""Angles, symmetries and epochs were chosen on people held out of the training people."""
 
 PLAIN = AugmentationConfig(token=0.0, rotation_degrees=0.0, scale=0.0, jitter=0.0)
 SWITCHED_OFF: dict[str, dict[str, object]] = {
