@@ -101,9 +101,9 @@ class Admission:
         if stream.check.findings is not None:
             self._judge(stream, stream.check)
         if before is None:
-            self._admitted.append(batch if stream.refusal is None else _part(batch, 0, used))
+            self._admitted.append(batch if stream.refusal is None else batch.part(0, used))
         elif stream.refusal is None:
-            self._admitted.append(_part(batch, used, len(batch)))
+            self._admitted.append(batch.part(used, len(batch)))
 
     def _judge(self, stream: _Stream, check: StreamCheck) -> None:
         stream.check = None
@@ -150,8 +150,3 @@ def _may_be_mended(stream: _Stream, batch: SampleBatch) -> bool:
     return (
         isinstance(stream.refusal, ImplausibleStreamError) and not 0 <= silence <= RESTART_SECONDS
     )
-
-
-def _part(batch: SampleBatch, start: int, stop: int) -> SampleBatch:
-    lost = batch.lost if start == 0 else 0
-    return SampleBatch(batch.device, batch.times[start:stop], batch.values[start:stop], lost)

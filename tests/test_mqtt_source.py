@@ -301,7 +301,7 @@ def test_a_device_that_restarts_is_followed_at_once() -> None:
         adapter.take([raw_message(number * BATCH, number * SECONDS)], EPOCH + 20 + number * SECONDS)
     assert len(adapter.batches) == 55
     assert adapter.lost == adapter.statistics().rejected == 0
-    assert adapter.batches[50].times[-1] == pytest.approx(EPOCH + 20, abs=0.01)
+    assert adapter.batches[50].shared_times[-1] == pytest.approx(EPOCH + 20, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ class Ordered(NamedTuple):
 
     Attributes:
         packet: its times are unwrapped: they go on where the device's clock starts again at 0.
-        arrival: when it came, seconds since the epoch.
+        arrival: when it came, by the gateway's own clock.
         lost: samples that are missing just before it.
     """
 

@@ -122,7 +122,7 @@ class Simulation:
         pacer = Pacer(self._options.speed)
         on_the_way: list[tuple[float, int, Message]] = []
         async for batch in self._batches():
-            sent = float(batch.times[-1])
+            sent = batch.end + batch.clock_offset_s
             while on_the_way and on_the_way[0][0] <= sent:
                 arrival, _, message = heapq.heappop(on_the_way)
                 await pacer.wait_until(arrival)
@@ -179,7 +179,7 @@ class Simulation:
                 info = replay.streams[batch.device]
                 values = batch.values[:, self._columns(info)]
                 for name in self._copies(batch.device):
-                    yield SampleBatch(name, batch.times, values, batch.lost)
+                    yield replace(batch, device=name, values=values)
 
     def _columns(self, info: StreamInfo) -> list[int]:
         missing = set(self._gateway.channels) - set(info.channels)
