@@ -2,8 +2,8 @@
 
 from collections import deque
 
-KEPT_SECONDS = 10.0
-"""A window is told at most so long after the batch that its last sample was in."""
+MOST_BATCHES = 512
+"""So many of a stream may be taken at once; what a stream without labels keeps is bounded."""
 
 
 class HostOffset:
@@ -13,20 +13,19 @@ class HostOffset:
     """
 
     def __init__(self) -> None:
-        self._until: deque[tuple[float, float]] = deque()
+        self._until: deque[tuple[float, float]] = deque(maxlen=MOST_BATCHES)
 
     def note(self, newest: float, offset_s: float) -> None:
         """Take the offset of a batch, whose newest sample is of `newest`."""
         if self._until and self._until[-1][1] == offset_s:
             self._until.pop()
         self._until.append((newest, offset_s))
-        while self._until[0][0] < newest - KEPT_SECONDS:
-            self._until.popleft()
 
     def at(self, time: float) -> float:
-        """Return the offset of the batch that brought a time, or else the newest; 0 before any."""
-        offset = 0.0
-        for newest, offset in self._until:  # noqa: B007 - the last one serves if none is late enough
-            if newest >= time:
-                break
-        return offset
+        """Return the offset of the batch that brought a time, not before those asked for earlier.
+
+        The newest, if none did; 0 before any batch.
+        """
+        while len(self._until) > 1 and self._until[0][0] < time:
+            self._until.popleft()
+        return self._until[0][1] if self._until else 0.0

@@ -197,13 +197,13 @@ class _Sender:
 
     def __init__(self, random: np.random.Generator, drift: float, start: float) -> None:
         self.random = random
-        self._drift = drift
+        self.drift = drift
         self._start = start
         self._samples = 0
         self._messages = 0
 
     def packet(self, batch: SampleBatch, counts_samples: bool, rate_hz: float) -> Packet:
-        times = batch.times + (batch.times - self._start) * self._drift
+        times = batch.times + (batch.times - self._start) * self.drift
         period = float(np.median(np.diff(batch.times))) if len(batch) > 1 else 1 / rate_hz
         self._samples += batch.lost
         number = self._samples if counts_samples else self._messages
