@@ -11,7 +11,7 @@ from device_adapters import host_clock
 from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.mqtt.payloads import Packet
 from device_adapters.mqtt.subscriber import MqttAdapter, MqttOptions
-from device_adapters.samples import SampleBatch, StreamInfo
+from device_adapters.samples import SampleBatch
 from mqtt_wearables import (
     BATCH,
     OfflineAdapter,
@@ -28,7 +28,7 @@ from streamer.segments import SegmentTracker
 from streamer.wearers import WearerConfig, Wearers
 
 SAMPLES = 1000
-PARTS = {"acc": slice(0, 3), "gyro": slice(3, 6), "whole": slice(0, 6)}
+PARTS: dict[str, slice] = {"acc": slice(0, 3), "gyro": slice(3, 6), "whole": slice(0, 6)}
 JOINED = WearerConfig(
     channels={own: f"{own[: own.index('_')]}/{own}" for own in CHANNELS},
 )
@@ -58,7 +58,8 @@ def labelled(
     wearers = Wearers(Recognizer.load(bundle), configs)
     for info in adapter.streams.values():
         own = PARTS[info.device]
-        wearers.open(StreamInfo(info.device, CHANNELS[own], UNITS[own], 50.0, "mqtt", "device"))
+        channels, units = tuple(CHANNELS)[own], tuple(UNITS)[own]
+        wearers.open(replace(info, channels=channels, units=units))
     return [label for batch in adapter.batches for label in wearers.push_all([batch])]
 
 
