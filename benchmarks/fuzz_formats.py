@@ -49,6 +49,7 @@ from device_adapters.ble.formats.polar import (
 )
 from device_adapters.ble.formats.thingy52 import Thingy52Decoder
 from device_adapters.ble.formats.witmotion import WitMotionDecoder
+from device_adapters.clock import DeviceClock
 from device_adapters.errors import MalformedPayloadError, PayloadError
 from device_adapters.mqtt.payloads import Packet, PayloadFormat, payload_class, payload_names
 from device_adapters.mqtt.wearable import Wearable
@@ -123,7 +124,7 @@ def _ble_parser(name: str) -> Parser:
 
     def start() -> Parse:
         decoder = DECODERS[name]()
-        timeline = Timeline(_stream_info(decoder), decoder.sensors)
+        timeline = Timeline(_stream_info(decoder), decoder.sensors, DeviceClock())
         arrivals = count(1.7e9, 0.1)
 
         def parse(payload: bytes) -> int:

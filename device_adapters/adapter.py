@@ -49,6 +49,8 @@ class DeviceAdapter(ABC):
     """
 
     Options: ClassVar[type[AdapterOptions]]
+    alone: ClassVar[bool] = False
+    """Whether a gateway can have only one of this kind, for what it reads can't be shared."""
 
     @abstractmethod
     def __init__(self, options: Any) -> None:  # noqa: ANN401 - an instance of this class's Options

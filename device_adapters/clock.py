@@ -1,4 +1,4 @@
-"""Device time, counter or plain counting to host time."""
+"""Device time, counter or plain counting to the times of samples."""
 
 import math
 from collections import deque
@@ -10,10 +10,14 @@ ENVELOPE_SECONDS = 30.0
 """How far back the smallest latency is looked for: fades last a second, crystals drift slowly."""
 
 SLEW = 0.01
-"""The offset moves at most this share of elapsed device time, so that sample times stay even."""
+"""The offset moves at most this share of elapsed device time, so that times told are even too."""
 
 RESTART_SECONDS = 5.0
-"""A jump of the device's clock beyond this, or any step back, is a restart of the device."""
+"""No packet comes that much before it was sent: the device's clock was set."""
+
+RESTART_GAP_SECONDS = 0.5
+"""What follows a restart is at least so far behind what was before: nothing is interpolated between
+them."""
 
 LONGEST_SILENCE_SECONDS = 32.0
 """A BLE link that lives is heard within its supervision timeout, of 32 s at most: after more, it is
@@ -39,11 +43,6 @@ LASTING_PERIODS = 1.5
 """By how many sample periods latency must rise; less is jitter."""
 
 
-def is_restart(elapsed: float) -> bool:
-    """Tell whether a device's clock that moved on by so many seconds began anew."""
-    return not 0 <= elapsed <= RESTART_SECONDS
-
-
 class CounterUnwrapper:
     """Turns a counter that wraps at 2**bits into one that does not.
 
@@ -65,38 +64,44 @@ class CounterUnwrapper:
 
 
 class DeviceClock:
-    """Places a device's samples on the host's clock by the device's own time.
+    """Places a device's samples on a line of their own, and that line on the gateway's clock.
 
-    A packet's latency is never negative, so the smallest (arrival - device time) of the last 30 s
-    is nearest the true offset; in a simulation of BLE this envelope errs by 5 ms where plain
-    arrival errs by 36 ms on average and regression by 12 ms in spread.
+    The line is the device's own time, moved once, when it begins or begins anew: its first sample
+    lies on a whole second, so that a grid of any whole rate meets the samples alike whatever the
+    device's time began with. No packet's lateness moves a sample against another.
+
+    Where the line lies is estimated all along. A packet's latency is never negative, so the
+    smallest (arrival - device time) of the last 30 s is nearest the true offset; in a simulation of
+    BLE this envelope errs by 5 ms where plain arrival errs by 36 ms on average and regression by 12
+    ms in spread.
     """
 
     def __init__(self) -> None:
         self._offsets: deque[tuple[float, float]] = deque()
-        self.restart()
-
-    def place(self, device_times: NDArray[np.float64], arrival: float) -> NDArray[np.float64]:
-        """Return the host times of a packet's samples; a leap of the device's time starts anew.
-
-        Args:
-            device_times: increasing device times of the samples, seconds, float64 [n], n > 0.
-            arrival: when the host received the packet, seconds since the epoch.
-        """
-        latest = float(device_times[-1])
-        if is_restart(latest - self._placed):
-            self.restart()
-        self.observe(latest, arrival)
-        return self.to_host(device_times)
+        self._origin: float | None = None
+        self._offset = 0.0
+        self._newest = -math.inf
 
     def restart(self) -> None:
-        """Forget everything: the device's time begins anew."""
+        """Begin the line anew, behind what was placed: the device's time has."""
         self._offsets.clear()
-        self._offset = 0.0
-        self._placed = -math.inf
+        self._origin = None
+
+    def leaps(self, device_time: float, arrival: float) -> bool:
+        """Tell whether the device's time was set: a sample would come long before it was taken."""
+        return bool(self._offsets) and (
+            device_time + self._offsets[0][1] - arrival > RESTART_SECONDS
+        )
+
+    def resumes(self, device_time: float, arrival: float) -> bool:
+        """Tell whether a device that was away has kept its time; it may have been switched off."""
+        return bool(self._offsets) and (
+            device_time > self._offsets[-1][0]
+            and abs(device_time + self._offsets[0][1] - arrival) <= RESTART_SECONDS
+        )
 
     def observe(self, device_time: float, arrival: float) -> None:
-        """Take in when the host received a sample, without placing any.
+        """Take in when the gateway received a sample, by its own clock, without placing any.
 
         The deque holds only offsets that may yet become the smallest: the later, the larger.
         """
@@ -108,25 +113,39 @@ class DeviceClock:
         if not self._offsets or self._offsets[-1][0] < device_time:
             self._offsets.append((device_time, offset))
 
-    def to_host(self, device_times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the host times of samples, which were observed or are older than some that were.
+    def place(self, device_times: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """Return the times of samples, float64 [n], and what to add for the gateway's clock.
 
         Args:
-            device_times: device times later than those placed before, seconds, float64 [n], n > 0.
+            device_times: of samples that were observed, or are older than some that were; later
+                than those placed before, seconds, float64 [n], n > 0.
         """
-        latest = float(device_times[-1])
-        correction = self._offsets[0][1] - self._offset
-        # A correction of seconds is a step of the host's own clock; slewing would take minutes.
-        if self._placed > -math.inf and abs(correction) <= RESTART_SECONDS:
-            limit = SLEW * max(0.0, latest - self._placed)
-            correction = min(max(correction, -limit), limit)
-        self._offset += correction
-        self._placed = latest
-        return device_times + self._offset
+        target = self._offsets[0][1]
+        if self._origin is None:
+            first = float(device_times[0])
+            self._origin = self._beginning(first + target) - first
+            self._offset = target - self._origin
+            times = device_times + self._origin
+        else:
+            times = device_times + self._origin
+            correction = target - self._origin - self._offset
+            # Samples that come faster than they are taken, or a backlog: slewing would take long.
+            if abs(correction) <= RESTART_SECONDS:
+                limit = SLEW * max(0.0, float(times[-1]) - self._newest)
+                correction = min(max(correction, -limit), limit)
+            self._offset += correction
+        self._newest = float(times[-1])
+        return times, self._offset
+
+    def _beginning(self, taken: float) -> float:
+        """Return the line's first time, a whole second, for a sample taken at `taken`."""
+        if self._newest == -math.inf:
+            return math.floor(taken)
+        return max(math.floor(taken), math.ceil(self._newest + RESTART_GAP_SECONDS))
 
 
 class CountingClock:
-    """Places samples that carry no time by their number, at the rate that their arrivals show.
+    """Places samples that carry no time on the gateway's clock, by number and rate of arrival.
 
     The rate is learned, because a sensor's own oscillator is off by up to some percent; for the
     rest, the smallest latency counts, as in `DeviceClock`. Where the device does not number its
@@ -154,12 +173,12 @@ class CountingClock:
         self._placed: float | None = None
 
     def place(self, count: int, lost: int, arrival: float) -> tuple[NDArray[np.float64], int]:
-        """Return the host times of a packet's samples, float64 [count], and how many were lost.
+        """Return the times of a packet's samples, float64 [count], and how many were lost.
 
         Args:
             count: samples in the packet, more than 0.
             lost: samples known to be lost before it.
-            arrival: when the host received the packet, seconds since the epoch.
+            arrival: when the gateway received the packet, by its own clock.
         """
         if abs(arrival - self._arrival) > LONGEST_SILENCE_SECONDS:
             self._restart()
@@ -176,7 +195,7 @@ class CountingClock:
         return self._place_newest(lost + count) + steps * self._period, lost
 
     def _restart(self) -> None:
-        """Forget what latencies were: nothing came for too long, or the host's clock was set."""
+        """Forget what latencies were: nothing came for too long."""
         self._blocks.clear()
         self._block = None
         self._block_end = -math.inf
@@ -184,7 +203,7 @@ class CountingClock:
         self._placed = None
 
     def _place_newest(self, advance: int) -> float:
-        """Return the newest sample's host time; it nears the envelope's without a leap."""
+        """Return the newest sample's time; it nears the envelope's without a leap."""
         target = self._newest * self._period + self._least_latency
         if self._placed is None:
             self._placed = target

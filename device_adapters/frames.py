@@ -1,4 +1,4 @@
-"""What a wearable's payload decodes to, before it is placed on the host's clock."""
+"""What a wearable's payload decodes to, before it is placed in time."""
 
 from dataclasses import dataclass
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -73,7 +74,7 @@ class ReplayAdapter(DeviceAdapter):
     @override
     async def __aiter__(self) -> AsyncIterator[SampleBatch]:
         async for batch in self._batches():
-            await self.pacer.wait_until(float(batch.times[-1]))
+            await self.pacer.wait_until(batch.end + batch.clock_offset_s)
             self._samples += len(batch)
             self._lost += batch.lost
             yield batch
@@ -114,7 +115,7 @@ def _take(events: Iterator[SessionEvent]) -> list[SessionEvent]:
 
 
 class _Cutter:
-    """Cuts one device's batches anew, never across a place where samples were lost."""
+    """Cuts one device's batches anew, never where samples were lost or the clock's offset moved."""
 
     def __init__(self, size: int | None) -> None:
         self._size = size
@@ -124,14 +125,14 @@ class _Cutter:
         if self._size is None:
             yield batch
             return
-        if self._pending is not None and batch.lost:
+        if self._pending is not None and not _follows(self._pending, batch):
             yield from self.flush()
         if self._pending is not None:
             batch = _joined(self._pending, batch)
         whole = len(batch) - len(batch) % self._size
         for start in range(0, whole, self._size):
-            yield _part(batch, start, start + self._size)
-        self._pending = _part(batch, whole, len(batch)) if whole < len(batch) else None
+            yield batch.part(start, start + self._size)
+        self._pending = batch.part(whole, len(batch)) if whole < len(batch) else None
 
     def flush(self) -> Iterator[SampleBatch]:
         if self._pending is not None:
@@ -139,15 +140,14 @@ class _Cutter:
             self._pending = None
 
 
+def _follows(first: SampleBatch, second: SampleBatch) -> bool:
+    offsets = second.clock_offset_s, second.clock_set_s
+    return not second.lost and offsets == (first.clock_offset_s, first.clock_set_s)
+
+
 def _joined(first: SampleBatch, second: SampleBatch) -> SampleBatch:
-    return SampleBatch(
-        first.device,
-        np.concatenate([first.times, second.times]),
-        np.concatenate([first.values, second.values]),
-        first.lost,
+    return replace(
+        first,
+        times=np.concatenate([first.times, second.times]),
+        values=np.concatenate([first.values, second.values]),
     )
-
-
-def _part(batch: SampleBatch, start: int, stop: int) -> SampleBatch:
-    lost = batch.lost if start == 0 else 0
-    return SampleBatch(batch.device, batch.times[start:stop], batch.values[start:stop], lost)

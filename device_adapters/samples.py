@@ -1,6 +1,6 @@
 """`StreamInfo` and `SampleBatch`: the one type that flows from adapters to the recogniser."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -87,11 +87,18 @@ class StreamInfo:
 class SampleBatch:
     """Consecutive samples of one device.
 
+    Times are on the stream's own line: they are as far apart as the device's clock says, whenever
+    packets came. Where that line lies is known ever better, and changes as clocks drift; it is told
+    beside the times.
+
     Attributes:
         device: the device's name.
-        times: when each sample was taken, seconds since the epoch, float64 [n].
+        times: when each sample was taken, seconds, float64 [n].
         values: the samples in SI units, float32 [n, channels].
         lost: samples known to be lost between the device's previous batch and this one.
+        clock_offset_s: what to add to `times` for the gateway's clock, which all devices share.
+        clock_set_s: what to add besides for the time of day: how far the host's clock was set since
+            the gateway began.
 
     Raises:
         InvalidBatchError: shapes or types do not fit, or `lost` is negative.
@@ -101,6 +108,8 @@ class SampleBatch:
     times: NDArray[np.float64]
     values: NDArray[np.float32]
     lost: int = 0
+    clock_offset_s: float = 0.0
+    clock_set_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.times.dtype != np.float64 or self.values.dtype != np.float32:
@@ -120,3 +129,27 @@ class SampleBatch:
 
     def __len__(self) -> int:
         return len(self.times)
+
+    @property
+    def end(self) -> float:
+        """The newest sample's time."""
+        return float(self.times[-1])
+
+    @property
+    def shared_times(self) -> NDArray[np.float64]:
+        """The times on the gateway's clock, seconds, float64 [n]."""
+        return self.times + self.clock_offset_s
+
+    @property
+    def host_offset_s(self) -> float:
+        """What to add to `times` for seconds since the epoch."""
+        return self.clock_offset_s + self.clock_set_s
+
+    def part(self, start: int, stop: int) -> "SampleBatch":
+        """Return some of the samples; what was lost was lost before the first."""
+        return replace(
+            self,
+            times=self.times[start:stop],
+            values=self.values[start:stop],
+            lost=self.lost if start == 0 else 0,
+        )

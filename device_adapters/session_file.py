@@ -57,6 +57,8 @@ SAMPLES_SCHEMA = {
             "additionalProperties": {"type": "array", "items": {"type": "number"}},
         },
         "lost": {"type": "integer"},
+        "clock_offset_s": {"type": "number"},
+        "clock_set_s": {"type": "number"},
     },
 }
 ANNOTATION_SCHEMA = {
@@ -146,10 +148,13 @@ class SessionWriter:
                 "times": batch.times,
                 "values": dict(zip(self._streams[batch.device].channels, columns, strict=True)),
                 "lost": batch.lost,
+                "clock_offset_s": batch.clock_offset_s,
+                "clock_set_s": batch.clock_set_s,
             },
             option=orjson.OPT_SERIALIZE_NUMPY,
         )
-        self._add(self._channels[f"/{batch.device}/samples"], float(batch.times[-1]), payload)
+        recorded_at = batch.end + batch.host_offset_s
+        self._add(self._channels[f"/{batch.device}/samples"], recorded_at, payload)
 
     def add_annotation(self, annotation: Annotation) -> None:
         """Record what a wearer truly did."""
@@ -293,7 +298,14 @@ class SessionReader:
         columns = [content["values"][channel] for channel in info.channels]
         values = np.array(columns, dtype=np.float32).T
         times = np.array(content["times"], dtype=np.float64)
-        return SampleBatch(info.device, times, np.ascontiguousarray(values), content["lost"])
+        return SampleBatch(
+            info.device,
+            times,
+            np.ascontiguousarray(values),
+            content["lost"],
+            content.get("clock_offset_s", 0.0),
+            content.get("clock_set_s", 0.0),
+        )
 
 
 class _BoundedFile:

@@ -1,7 +1,6 @@
 """An adapter without a device: wearables that never existed, for trying things out and for load."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Self
 
@@ -10,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from typing_extensions import override
 
+from device_adapters import host_clock
 from device_adapters.adapter import AdapterOptions, AdapterStatistics, DeviceAdapter
-from device_adapters.clock import DeviceClock
 from device_adapters.queues import DropOldestQueue
 from device_adapters.samples import (
     ACCELERATION,
@@ -95,16 +94,23 @@ class SyntheticAdapter(DeviceAdapter):
         options = self._options
         loop = asyncio.get_running_loop()
         start = loop.time()
-        clocks = {device: DeviceClock() for device in self._streams}
+        epoch = host_clock.now()
         noise = np.random.default_rng(options.seed)
         first = 0
         while options.seconds is None or first < options.seconds * options.rate_hz:
             device_times = np.arange(first, first + options.batch) / options.rate_hz
             await asyncio.sleep(max(0.0, start + float(device_times[-1]) - loop.time()))
-            for device, clock in clocks.items():
-                times = clock.place(device_times, time.time())
+            set_by = host_clock.set_by()
+            for device in self._streams:
                 values = motion(device_times) + noise.normal(0, 0.05, (options.batch, 6))
-                self._queue.put(SampleBatch(device, times, values.astype(np.float32)))
+                self._queue.put(
+                    SampleBatch(
+                        device,
+                        epoch + device_times,
+                        values.astype(np.float32),
+                        clock_set_s=set_by,
+                    )
+                )
             first += options.batch
         self._queue.put(None)
 

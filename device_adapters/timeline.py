@@ -1,11 +1,11 @@
-"""From a connection's frames to batches on the host's clock."""
+"""From a connection's frames to batches."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from device_adapters.clock import CountingClock, DeviceClock, is_restart
+from device_adapters.clock import CountingClock, DeviceClock
 from device_adapters.frames import Frame, Sensor
 from device_adapters.merge import Merger
 from device_adapters.samples import SampleBatch, StreamInfo
@@ -17,11 +17,12 @@ class Timeline:
     Args:
         info: the stream; its clock and rate say how samples are placed.
         sensors: the sensors that the frames are of, in the order of the stream's channels.
+        clock: the device's, which its connections share.
     """
 
-    def __init__(self, info: StreamInfo, sensors: Sequence[Sensor]) -> None:
+    def __init__(self, info: StreamInfo, sensors: Sequence[Sensor], clock: DeviceClock) -> None:
         self._device = info.device
-        self._clock = DeviceClock()
+        self._clock = clock
         self._counting = [
             CountingClock(info.rate_hz, numbered=info.clock == "counter") for _ in sensors
         ]
@@ -39,7 +40,7 @@ class Timeline:
 
         Args:
             frame: what was decoded.
-            arrival: when the host received it, seconds since the epoch.
+            arrival: when the gateway received it, by its own clock.
         """
         if frame.times is None:
             return self._push_counted(frame, arrival)
@@ -48,8 +49,8 @@ class Timeline:
     def _push_stamped(
         self, frame: Frame, times: NDArray[np.float64], arrival: float
     ) -> SampleBatch | None:
-        newest, previous = float(times[-1]), self._newest[frame.sensor]
-        if previous is not None and is_restart(newest - previous):
+        newest = float(times[-1])
+        if not self._goes_on(frame.sensor, newest, arrival):
             self._restart()
         self._newest[frame.sensor] = newest
         self._clock.observe(newest, arrival)
@@ -57,7 +58,8 @@ class Timeline:
         if joined is None:
             return None
         times, values, lost = joined
-        return SampleBatch(self._device, self._clock.to_host(times), values, lost)
+        times, offset = self._clock.place(times)
+        return SampleBatch(self._device, times, values, lost, offset)
 
     def _push_counted(self, frame: Frame, arrival: float) -> SampleBatch | None:
         clock = self._counting[frame.sensor]
@@ -71,6 +73,14 @@ class Timeline:
         if self._merger is None:
             return times, frame.values, lost
         return self._merger.push(frame.sensor, times, frame.values, lost)
+
+    def _goes_on(self, sensor: int, newest: float, arrival: float) -> bool:
+        """Tell whether the device's time is what it was."""
+        if all(own is None for own in self._newest):
+            return self._clock.resumes(newest, arrival)
+        previous = self._newest[sensor]
+        went_back = previous is not None and newest < previous
+        return not went_back and not self._clock.leaps(newest, arrival)
 
     def _restart(self) -> None:
         self._clock.restart()

@@ -11,7 +11,7 @@ from streamer.errors import (
     StreamMismatchError,
     WearerError,
 )
-from streamer.messages import Label
+from streamer.messages import Label, StreamStatus
 from streamer.stream_check import Severity, StreamCheck
 from streamer.wearers import Wearers
 
@@ -52,12 +52,19 @@ class Admission:
         self._admitted: list[SampleBatch] = []
         self._closing: list[str] = []
         self._labels: list[Label] = []
-        self._told: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
+        self._told: dict[str, StreamStatus] = {}
+        self._news: list[StreamStatus] = []
 
     @property
     def refused(self) -> dict[str, StreamerError]:
         """The streams that are refused now, with the reason."""
         return dict(self._refused)
+
+    def news(self) -> list[StreamStatus]:
+        """Return what became of streams since this was asked before; no more than has changed."""
+        news, self._news = self._news, []
+        return news
 
     def push_all(self, arrivals: Iterable[tuple[StreamInfo, SampleBatch]]) -> list[Label]:
         """Take batches of any streams and return the labels of those admitted."""
@@ -84,6 +91,8 @@ class Admission:
             self._refused.pop(info.device, None)
             if self._check_streams:
                 stream.check = self._new_check(info)
+            else:
+                self._tell(StreamStatus(info.device, recognised=True))
         self._streams[info.device] = stream
         return stream
 
@@ -101,9 +110,9 @@ class Admission:
         if stream.check.findings is not None:
             self._judge(stream, stream.check)
         if before is None:
-            self._admitted.append(batch if stream.refusal is None else _part(batch, 0, used))
+            self._admitted.append(batch if stream.refusal is None else batch.part(0, used))
         elif stream.refusal is None:
-            self._admitted.append(_part(batch, used, len(batch)))
+            self._admitted.append(batch.part(used, len(batch)))
 
     def _judge(self, stream: _Stream, check: StreamCheck) -> None:
         stream.check = None
@@ -114,7 +123,9 @@ class Admission:
         nonsense = [f.text for f in findings if f.severity is Severity.REFUSE]
         if nonsense:
             self._refuse(stream, ImplausibleStreamError(device, tuple(nonsense)))
-        elif stream.refusal is not None:
+            return
+        self._tell(StreamStatus(device, recognised=True, findings=tuple(f.text for f in findings)))
+        if stream.refusal is not None:
             stream.refusal = None
             del self._refused[device]
             self._open(stream.info)
@@ -128,10 +139,16 @@ class Admission:
         device = stream.info.device
         stream.refusal = self._refused[device] = error
         self._closing.append(device)
+        self._tell(StreamStatus(device, recognised=False, findings=(str(error),)))
         # Two adapters may claim one name and change the description with every batch.
-        if self._told.get(device) != str(error):
-            self._told[device] = str(error)
+        if self._logged.get(device) != str(error):
+            self._logged[device] = str(error)
             _log.error("%s; its samples are not recognised", error)
+
+    def _tell(self, status: StreamStatus) -> None:
+        if self._told.get(status.device) != status:
+            self._told[status.device] = status
+            self._news.append(status)
 
     def _flush(self) -> None:
         self._labels += self._wearers.push_all(self._admitted)
@@ -150,8 +167,3 @@ def _may_be_mended(stream: _Stream, batch: SampleBatch) -> bool:
     return (
         isinstance(stream.refusal, ImplausibleStreamError) and not 0 <= silence <= RESTART_SECONDS
     )
-
-
-def _part(batch: SampleBatch, start: int, stop: int) -> SampleBatch:
-    lost = batch.lost if start == 0 else 0
-    return SampleBatch(batch.device, batch.times[start:stop], batch.values[start:stop], lost)

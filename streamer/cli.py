@@ -342,9 +342,34 @@ def watch(
     url: Annotated[
         str, typer.Argument(help="Broker and topic: mqtt://host[:port][/topic].")
     ] = "mqtt://127.0.0.1:1883",
+    username: Annotated[str | None, typer.Option(help="If the broker asks for one.")] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(help="A file that holds the password.")
+    ] = None,
+    password_env: Annotated[
+        str | None, typer.Option(help="Or the environment variable that does.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="Who vouches for the broker, if not the system's own.")
+    ] = None,
+    cert_file: Annotated[
+        Path | None, typer.Option(help="Our certificate, if the broker asks for one.")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help="Its private key, if not in the same file.")
+    ] = None,
 ) -> None:
     """Show live what every wearer does."""
-    _run(watch_labels(subscribe(url), Console()))
+    broker = _broker(
+        url,
+        username=username,
+        password_file=password_file,
+        password_env=password_env,
+        ca_file=ca_file,
+        cert_file=cert_file,
+        key_file=key_file,
+    )
+    _run(watch_labels(subscribe(broker), Console()))
 
 
 @app.command()
@@ -538,9 +563,13 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def _broker(url: str) -> BrokerAddress:
+def _broker(url: str, **options: str | Path | None) -> BrokerAddress:
     split_url(url)  # raises the plain error that pydantic would wrap
-    return BrokerAddress(url=url)
+    try:
+        return BrokerAddress.model_validate({"url": url} | options)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise typer.BadParameter(reason) from error
 
 
 def _mqtt_options(config: Path | None, url: str | None, payload: str | None) -> MqttOptions:

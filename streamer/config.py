@@ -120,10 +120,21 @@ def read_gateway_config(path: Path) -> tuple[GatewayConfig, list[DeviceAdapter]]
         ConfigError: the file can't be used.
     """
     config = read_config(path, GatewayConfig)
-    return config, [
+    adapters = [
         _adapter(path, f"adapters.{number}", section)
         for number, section in enumerate(config.adapters)
     ]
+    types = [section.type for section in config.adapters]
+    for number, (adapter, own) in enumerate(zip(adapters, types, strict=True)):
+        first = types.index(own)
+        if adapter.alone and first < number:
+            raise ConfigError(
+                path,
+                f"adapters.{number}.type",
+                f"is {own!r}, as that of adapters.{first} is; a gateway has one adapter of this "
+                "type: name all its wearables in one",
+            )
+    return config, adapters
 
 
 def read_mqtt_options(path: Path, chosen: dict[str, Any]) -> MqttOptions:

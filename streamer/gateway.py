@@ -9,7 +9,7 @@ from device_adapters.adapter import AdapterStatistics, DeviceAdapter
 from device_adapters.samples import SampleBatch, StreamInfo
 from streamer.admission import Admission
 from streamer.errors import StreamerError
-from streamer.messages import Label
+from streamer.messages import Label, StreamStatus
 from streamer.publishers import Publisher, PublisherStatistics
 from streamer.recognizer import LARGEST_BATCH, Recognizer, RecognizerStatistics
 from streamer.recorder import Recorder
@@ -138,6 +138,7 @@ class Gateway:
             await self._record(taken)
             # onnxruntime releases the interpreter while it computes; the event loop goes on.
             await self._deliver(await asyncio.to_thread(self._admission.push_all, taken))
+            await self._tell(self._admission.news())
         await self._deliver(await asyncio.to_thread(self._wearers.flush))
 
     async def _record(self, arrivals: Sequence[_Arrival]) -> None:
@@ -148,6 +149,11 @@ class Gateway:
                 self._recorded[info.device] = info
                 await self._recorder.add_stream(info)
             await self._recorder.add_batch(batch)
+
+    async def _tell(self, news: Sequence[StreamStatus]) -> None:
+        for status in news:
+            for publisher in self._publishers:
+                await publisher.tell(status)
 
     async def _deliver(self, labels: Sequence[Label]) -> None:
         for label, segments in zip(labels, self._segments.push(labels), strict=True):

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from device_adapters import host_clock
 from device_adapters.ble.adapter import BleAdapter, BleOptions
 from device_adapters.ble.link import LinkState, LinkStatus
 from device_adapters.ble.wearable import ADDRESS, WearableOptions
@@ -137,11 +137,11 @@ class _View:
     async def measure(self) -> None:
         """Take in what comes."""
         async for batch in self._adapter:
-            now = time.time()
+            now = host_clock.now()
             if self.info is None:
                 self._began = now
                 self.info = self._adapter.streams[self._wearable]
-            newest = float(batch.times[-1])
+            newest = batch.end
             self._latencies.append((now, now - newest))
             while self._latencies[0][0] < now - JITTER_SECONDS:
                 self._latencies.popleft()
@@ -179,7 +179,7 @@ class _View:
         """Return what came, in a line."""
         link = self._link
         return (
-            f"{link.samples} samples in {time.time() - self._began:.1f} s, {link.lost} lost, "
+            f"{link.samples} samples in {host_clock.now() - self._began:.1f} s, {link.lost} lost, "
             f"{link.malformed} malformed notifications, {link.reconnects} reconnects"
         )
 

@@ -1,4 +1,4 @@
-"""What subscribers get: labels and segments, and their JSON.
+"""What subscribers get: labels, segments and what became of streams, and their JSON.
 
 The JSON holds nothing of the wall clock, so that a replay's messages equal the live ones byte by
 byte; times are the samples' own.
@@ -103,6 +103,25 @@ class Segment:
     start: float
     end: float
     duration_s: float
+
+    def to_json(self) -> bytes:
+        """Return the message's payload."""
+        return orjson.dumps(self)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """Whether a device's samples are recognised, and what was found wrong with them.
+
+    Attributes:
+        device: its name.
+        recognised: False if its labels would be nonsense.
+        findings: what does not fit, and what to do about it, in words.
+    """
+
+    device: str
+    recognised: bool
+    findings: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         """Return the message's payload."""

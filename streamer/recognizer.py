@@ -1,7 +1,7 @@
 """Samples become labels: resampling, windows and the compiled model, for any number of streams."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Self
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_adapters.samples import SampleBatch, StreamInfo
+from streamer.host_times import HostOffset
 from streamer.messages import Alternative, Label, TimeSpan
 from streamer.resample import GridRuns, Resampler
 from streamer.share.runtime import ShareModel
@@ -65,7 +66,8 @@ class Recognizer:
     """Turns batches of samples into labels.
 
     Labels depend on the samples alone: not on how they are cut into batches, when they come, or
-    what other streams there are.
+    what other streams there are. Only where a label's window lies for the host is as the batches
+    say.
 
     Args:
         model: the compiled model.
@@ -87,6 +89,7 @@ class Recognizer:
         self._slots = Slots()
         self._streams: dict[str, _Stream] = {}
         self._devices = [""] * self._slots.capacity
+        self._offsets = [HostOffset() for _ in self._devices]
         self._resampler = Resampler(rate, channels)
         self._buffers = HopBuffers(self.manifest.window, self.hop, channels)
         self._states = StreamStates(model, self.hop, self._slots.capacity)
@@ -120,6 +123,7 @@ class Recognizer:
             self._grow(self._slots.capacity)
         self._streams[info.device] = _Stream(info, slot, order)
         self._devices[slot] = info.device
+        self._offsets[slot] = HostOffset()
         self._resampler.start(slot, info.rate_hz)
         for counts in (self._samples, self._lost, self._labels):
             counts[slot] = 0
@@ -190,6 +194,7 @@ class Recognizer:
 
     def _grow(self, capacity: int) -> None:
         self._devices += [""] * (capacity - len(self._devices))
+        self._offsets += [HostOffset() for _ in range(capacity - len(self._offsets))]
         self._states.grow(capacity)
         self._samples = grown(self._samples, capacity)
         self._lost = grown(self._lost, capacity)
@@ -202,6 +207,8 @@ class Recognizer:
         stream = self._streams[batch.device]
         check_batch(batch, stream.info)
         self._samples[stream.slot] += len(batch)
+        if len(batch):
+            self._offsets[stream.slot].note(batch.end, batch.host_offset_s)
         return stream
 
     def _step(self, hops: Hops) -> list[Label]:
@@ -214,15 +221,20 @@ class Recognizer:
     def _tell(self, hops: Hops, shares: NDArray[np.float64]) -> list[Label]:
         # By what is published: so ties fall to the first label, whatever the last digits were.
         ranked = np.argsort(-shares, axis=1, kind="stable")[:, : ALTERNATIVES + 1]
-        ends = hops.first + self.manifest.window - 1
+        starts = hops.first / self.manifest.rate_hz
+        ends = (hops.first + self.manifest.window - 1) / self.manifest.rate_hz
+        offsets = [
+            self._offsets[slot].at(end)
+            for slot, end in zip(hops.slots.tolist(), ends.tolist(), strict=True)
+        ]
         seqs = self._labels[hops.slots]
         self._labels[hops.slots] += 1
         columns = (
             hops.slots,
             ranked,
             np.take_along_axis(shares, ranked, axis=1),
-            (hops.first / self.manifest.rate_hz).round(TIME_DIGITS),
-            (ends / self.manifest.rate_hz).round(TIME_DIGITS),
+            (starts + offsets).round(TIME_DIGITS),
+            (ends + offsets).round(TIME_DIGITS),
             hops.observed.round(PROBABILITY_DIGITS),
             hops.lost,
             seqs,
@@ -262,4 +274,4 @@ class Recognizer:
 def _reordered(batch: SampleBatch, order: list[int]) -> SampleBatch:
     if order == list(range(batch.values.shape[1])):
         return batch
-    return SampleBatch(batch.device, batch.times, batch.values[:, order], batch.lost)
+    return replace(batch, values=batch.values[:, order])

@@ -61,7 +61,9 @@ class SegmentTracker:
         middles = np.array([label.window.middle for label in labels])
         ends = (middles + self._hop_s / 2).round(DIGITS)
         known = self._end[slots] > 0
-        follows = known & (ends - self._end[slots] <= MISSED_HOPS * self._hop_s)
+        hops = (ends - self._end[slots]) / self._hop_s
+        # Not after a gap, nor where the host's clock was set back.
+        follows = known & (hops > 0) & (hops <= MISSED_HOPS)
         belief = self._evidence(labels)
         belief[follows] *= _product(self._belief[slots[follows]], self._transitions)
         belief /= belief.sum(axis=1, keepdims=True)

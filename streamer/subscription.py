@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from pathlib import Path
 
 from device_adapters.backoff import Backoff
 from device_adapters.errors import MqttConnectionError
@@ -19,10 +18,8 @@ _log = logging.getLogger(__name__)
 
 
 async def subscribe(
-    url: str,
+    broker: str | BrokerAddress,
     *,
-    username: str | None = None,
-    password_file: Path | None = None,
     ready: asyncio.Event | None = None,
 ) -> AsyncGenerator[Label, None]:
     """Yield the labels that arrive on an activity topic, reconnecting for ever.
@@ -30,29 +27,28 @@ async def subscribe(
     Messages that are no labels are passed over with a warning.
 
     Args:
-        url: broker and topic filter, such as `mqtt://127.0.0.1/har/+/+/activity`; a URL without a
-            topic means every wearer of every gateway.
-        username: if the broker asks for one.
-        password_file: a file that holds the password, if the broker asks for one.
+        broker: URL with a topic filter, such as `mqtt://127.0.0.1/har/+/+/activity`; one without a
+            topic means every wearer of every gateway. A `BrokerAddress` holds such a URL and what
+            else the broker asks for: password, certificates.
         ready: is set once the subscription stands.
 
     Raises:
-        BrokerAddressError: the URL is not one, or the password file can't be read.
+        BrokerAddressError: the URL is not one, or password or certificates can't be read.
+        MqttClientMissingError: the address's client is not installed.
     """
-    scheme, host, port, topic = split_url(url)
-    address = BrokerAddress(
-        url=f"{scheme}://{host}:{port}", username=username, password_file=password_file
-    )
+    url = broker if isinstance(broker, str) else broker.url
+    topic = split_url(url)[3] or ALL_LABELS  # raises the plain error that pydantic would wrap
+    address = BrokerAddress(url=url) if isinstance(broker, str) else broker
     backoff = Backoff(f"broker {address.url}")
     while True:
         try:
-            async with connection(address) as broker:
-                await broker.subscribe(topic or ALL_LABELS)
+            async with connection(address) as connected:
+                await connected.subscribe(topic)
                 backoff.succeeded()
                 if ready is not None:
                     ready.set()
                 while True:
-                    for message in await broker.receive():
+                    for message in await connected.receive():
                         label = _read(message)
                         if label is not None:
                             yield label

@@ -5,6 +5,7 @@ its points count as not observed; a second bundle that needs fewer channels may 
 """
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from pydantic import Field, field_validator
 from device_adapters.samples import SampleBatch, StreamInfo
 from streamer.config_file import Section
 from streamer.errors import StreamMismatchError, WearerError
+from streamer.host_times import HostOffset
 from streamer.joining import Joined, Joiner
-from streamer.messages import Label
+from streamer.messages import Label, TimeSpan
 from streamer.recognizer import Recognizer
 from streamer.resample import GridRuns, Resampler
 from streamer.share.bundle import Manifest
@@ -271,6 +273,8 @@ class _Wearer:
         self._fallback_labels = 0
         self._window = manifest.window
         self._rate = rate
+        self._set = HostOffset()
+        self._newest = -math.inf
         self._points = np.empty(0, dtype=np.intp)
         self._present = np.empty((0, len(self.devices)), dtype=np.bool_)
 
@@ -282,6 +286,9 @@ class _Wearer:
 
     def push(self, batch: SampleBatch) -> Joined:
         device = self.devices.index(batch.device)
+        if len(batch):
+            self._newest = max(self._newest, batch.end + batch.clock_offset_s)
+            self._set.note(self._newest, batch.clock_set_s)
         return self._remembered(self._joiner.push(device, self._inputs[device].push(batch)))
 
     def flush(self) -> Joined:
@@ -303,7 +310,9 @@ class _Wearer:
         devices = tuple(
             self.devices[device] for device in reading.devices if present[:, device].any()
         )
-        return replace(label, devices=devices)
+        set_by = self._set.at(label.window.end)
+        window = TimeSpan(label.window.start + set_by, label.window.end + set_by)
+        return replace(label, devices=devices, window=window)
 
     def forget(self) -> None:
         """Forget who was there before the newest window."""
@@ -369,7 +378,7 @@ class _Input:
         self._samples += len(batch)
         values = batch.values[:, self._order]
         runs = self._resampler.push(
-            [0], [SampleBatch(batch.device, batch.times, values, batch.lost)]
+            [0], [SampleBatch(batch.device, batch.shared_times, values, batch.lost)]
         )
         self._lost += int(runs.lost.sum())
         return runs

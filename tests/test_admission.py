@@ -105,6 +105,25 @@ def test_warnings_do_not_stop_labels(
     assert "stream of 'wrist': gyro_z never changes" in caplog.text
 
 
+def test_what_became_of_a_stream_is_told_when_it_changes(admission: Admission) -> None:
+    still = worn_samples(1000)
+    still.values[:, 5] = 0
+    told = []
+    for batch in (later(still, -100), WRONG, later(WRONG, 60), later(worn_samples(1000), 120)):
+        info = INFO if batch is not WRONG else replace(INFO, conversion="none")
+        for arrival in arrivals(info, batch, 10):
+            admission.push_all([arrival])
+            told += admission.news()
+    assert [(status.device, status.recognised) for status in told] == [
+        ("wrist", True),
+        ("wrist", False),
+        ("wrist", True),
+    ]
+    assert "gyro_z never changes" in told[0].findings[0]
+    assert "looks like g" in told[1].findings[0]
+    assert told[2].findings == ()
+
+
 def test_no_samples_are_no_news(admission: Admission) -> None:
     none = worn_samples(0)
     assert admission.push_all([(INFO, none)]) == []

@@ -321,19 +321,25 @@ async def test_a_stream_goes_on_when_d_bus_itself_is_started_anew(
     await forget_bluez()
 
 
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
 async def test_an_outage_is_not_mistaken_when_the_hosts_clock_is_set(
-    bluez: FakeBlueZ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bluez: FakeBlueZ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float
 ) -> None:
     fake = FakeSketch(bluez)
     async with reading(spoken("generic", tmp_path)) as reader:
         taking = asyncio.create_task(fake.run(), name="taking")
         await until(lambda: reader.received() > 20)
         true_time = time.time
-        monkeypatch.setattr(time, "time", lambda: true_time() + 3600)
+        monkeypatch.setattr(time, "time", lambda: true_time() + step)
         bluez.drop_link(fake.peripheral)
         await until(lambda: reader.adapter.links()[0].reconnects == 1 and reader.lost())
         taking.cancel()
-        assert np.diff(reader.times()).max() > 3590
+        steps = np.diff(reader.times())
+        assert steps.min() > 0
+        assert steps.max() < 20
+        assert reader.batches["wrist"][-1].clock_set_s == pytest.approx(step, abs=0.01)
+        (link,) = reader.adapter.links()
+        assert link.last_sample == pytest.approx(time.time(), abs=2)
         assert 0 < reader.lost() < 20 * fake.rate_hz
 
 

@@ -1,10 +1,15 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from device_adapters.clock import CounterUnwrapper, CountingClock, DeviceClock
 from sample_clock import RATE_HZ, Link, place
+
+Floats = NDArray[np.float64]
 
 
 @given(st.integers(1, 40), st.lists(st.integers(0, 30_000), max_size=50))
@@ -84,12 +89,48 @@ def test_a_burst_lost_by_a_device_that_sends_single_samples_is_found() -> None:
     assert host == pytest.approx(5999 / 50, abs=0.01)
 
 
-def test_times_never_run_backwards_while_the_device_runs() -> None:
+def shared_times(clock: DeviceClock, stamps: Floats, arrival: float) -> Floats:
+    """Return a packet's times on the gateway's clock."""
+    clock.observe(float(stamps[-1]), arrival)
+    times, offset = clock.place(stamps)
+    return times + offset
+
+
+def line(stamps: Sequence[Floats], latencies: Sequence[float]) -> Floats:
+    """Return the times of packets on the stream's own line."""
+    clock, times = DeviceClock(), []
+    for own, latency in zip(stamps, latencies, strict=True):
+        clock.observe(float(own[-1]), 1e9 + float(own[-1]) + latency)
+        times.append(clock.place(own)[0])
+    return np.concatenate(times)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 3), st.floats(0, 3)), min_size=1, max_size=30),
+    st.floats(0, 1e6),
+)
+def test_packets_lateness_moves_no_sample_against_another(
+    latencies: list[tuple[float, float]], began: float
+) -> None:
+    stamps = [began + number / 5 + np.arange(10) / 50 for number in range(len(latencies))]
+    one, other = (line(stamps, late) for late in zip(*latencies, strict=True))
+    assert one[0] % 1 == pytest.approx(0, abs=1e-6)
+    assert one - one[0] == pytest.approx(np.concatenate(stamps) - began, abs=1e-6)
+    assert one - one[0] == pytest.approx(other - other[0], abs=1e-6)
+
+
+def test_times_told_never_run_backwards_while_the_device_runs() -> None:
     clock, times = DeviceClock(), []
     for packet in Link(packets=600).run():
         stamps = packet.stamp + np.arange(-11, 1) / RATE_HZ
-        times.append(clock.place(stamps, packet.arrival))
+        times.append(shared_times(clock, stamps, packet.arrival))
     assert (np.diff(np.concatenate(times)) > 0).all()
+
+
+def test_after_hours_of_drift_times_are_right() -> None:
+    outcome = place(Link(packets=40_000), "device")
+    assert abs(outcome.mean_ms) < 6
+    assert outcome.sd_ms < 1
 
 
 @pytest.mark.parametrize("numbered", [True, False])
@@ -101,31 +142,34 @@ def test_counted_times_never_run_backwards(numbered: bool) -> None:
     assert (np.diff(np.concatenate(times)) > 0).all()
 
 
-def test_a_restarted_device_is_placed_anew() -> None:
+@pytest.mark.parametrize("silence", [0.3, 10.0, 3600.0])
+def test_a_line_that_begins_anew_lies_behind_what_was(silence: float) -> None:
     clock = DeviceClock()
-    clock.place(np.array([1000.0, 1000.1]), arrival=50.0)
-    assert clock.place(np.array([0.0, 0.1]), arrival=60.0).tolist() == [59.9, 60.0]
+    for second in range(3):
+        told = shared_times(clock, np.array([1000.0 + second]), 50.7 + second)
+        assert told == pytest.approx([50.7 + second])
+    before = clock.place(np.array([1002.1]))[0][-1]
+    clock.restart()
+    clock.observe(0.1, 52.8 + silence)
+    times, offset = clock.place(np.array([0.0, 0.1]))
+    assert times[0] >= before + 0.5
+    assert times[0] % 1 == 0
+    assert times + offset == pytest.approx([52.7 + silence, 52.8 + silence])
 
 
-def test_a_leap_of_the_devices_time_is_a_restart() -> None:
+def test_a_time_that_leaps_ahead_of_the_gateways_was_set() -> None:
     clock = DeviceClock()
-    clock.place(np.array([1000.0]), arrival=50.0)
-    assert clock.place(np.array([1006.0]), arrival=51.0).tolist() == [51.0]
-
-
-@pytest.mark.parametrize("step", [-3600.0, 3600.0])
-def test_a_step_of_the_hosts_clock_is_followed(step: float) -> None:
-    clock = DeviceClock()
-    for second in range(100):
-        arrival = second + 1e6 + (step if second >= 50 else 0)
-        placed = clock.place(np.array([float(second)]), arrival)
-    assert placed[-1] == pytest.approx(99 + 1e6 + step)
+    assert not clock.leaps(1000.0, 50.0)
+    clock.observe(1000.0, 50.0)
+    assert clock.leaps(1006.5, 51.0)
+    assert not clock.leaps(1003600.0, 3650.0 + 1e6), "it was silent"
+    assert not clock.leaps(1000.2, 110.0), "it sends what it kept"
 
 
 def test_a_clock_that_stands_still_does_not_fill_memory() -> None:
     clock = DeviceClock()
     for packet in range(1000):
-        clock.place(np.array([5.0]), arrival=100.0 + packet)
+        clock.observe(5.0, 100.0 + packet)
     assert len(clock._offsets) == 1
 
 

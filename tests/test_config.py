@@ -57,6 +57,7 @@ def test_a_real_broker_replaces_the_embedded_one(tmp_path: Path) -> None:
         (f'{BLE}format = "polar"\nrate = 52', "adapters.0.wearables.0.rate", "rate_hz"),
         (f'{BLE}format = "polar"\nrate_hz = 0', "adapters.0.wearables.0.rate_hz", "0 is not"),
         (BLE, "adapters.0.wearables.0", "set address, advertised, service or format"),
+        (2 * f'{BLE}format = "polar"\n', "adapters.1.type", "'ble', as that of adapters.0 is"),
         ('[[adapters]]\ntype = "replay"\n', "adapters.0.file", "is missing"),
     ],
 )

@@ -18,7 +18,7 @@ from streamer import Label, subscribe
 from streamer.broker import EmbeddedBroker
 from streamer.errors import BrokerError
 from streamer.gateway import Gateway
-from streamer.messages import Alternative, Segment, SegmentEvent, TimeSpan
+from streamer.messages import Alternative, Segment, SegmentEvent, StreamStatus, TimeSpan
 from streamer.publishers.mqtt import QUEUED_MESSAGES, MqttPublisher
 from streamer.recognizer import Recognizer
 
@@ -84,17 +84,22 @@ async def test_topics_are_as_documented(mosquitto: Mosquitto, address: BrokerAdd
             await publisher.connected()
             await publisher.publish(label(0), [segment(0, SegmentEvent.START)])
             await publisher.publish(label(1), [])
+            await publisher.tell(StreamStatus("wrist", recognised=True, findings=("gyro is off",)))
             await listener.until("har/home/anna/activity", 2)
+            await listener.until("har/home/wrist/stream", 1)
         await listener.until("har/home/status", 2)
     assert listener.on("har/home/anna/activity") == [label(0).to_json(), label(1).to_json()]
     assert listener.on("har/home/anna/segment") == [segment(0, SegmentEvent.START).to_json()]
     assert listener.on("har/home/anna/state") == listener.on("har/home/anna/segment")
     assert listener.on("har/home/status") == [b"online", b"offline"]
+    assert listener.on("har/home/wrist/stream") == [
+        b'{"device":"wrist","recognised":true,"findings":["gyro is off"]}'
+    ]
     async with Listener(mosquitto.port) as late:
         await late.until("har/home/anna/state", 1)
         await late.until("har/home/status", 1)
     retained = {topic for topic, _, is_retained in late.messages if is_retained}
-    assert retained == {"har/home/anna/state", "har/home/status"}
+    assert retained == {"har/home/anna/state", "har/home/wrist/stream", "har/home/status"}
 
 
 async def test_messages_keep_their_order_and_none_is_lost(
@@ -226,7 +231,8 @@ async def test_mosquitto_sub_shows_valid_json(
         if topic.endswith("/status"):
             assert payload in {"online", "offline"}
         else:
-            assert json.loads(payload)["wearer"] == topic.split("/")[2]
+            whose = "device" if topic.endswith("/stream") else "wearer"
+            assert json.loads(payload)[whose] == topic.split("/")[2]
 
 
 async def test_the_embedded_broker_serves_publisher_and_subscriber() -> None:

@@ -4,8 +4,10 @@ import asyncio
 import datetime as dt
 import gc
 import json
+import os
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,9 @@ from device_adapters.mqtt.client import connection
 from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.mqtt.subscriber import MqttAdapter, MqttOptions
 from mqtt_wearables import message, numbers_of, publish, receive, sample_numbers
+from streamer import subscribe
+from streamer.publishers.mqtt import MqttPublisher
+from test_mqtt import label
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """For the sockets that `refusal` tells of."""
@@ -113,6 +118,66 @@ async def test_samples_come_over_tls_with_password_and_client_certificate(
         await adapter.subscribed()
         await publish(BrokerAddress.model_validate(known), [message(0), message(1)])
         assert sample_numbers(await receive(adapter, 2)) == numbers_of(0, 1)
+
+
+async def test_labels_are_read_over_tls_with_password_and_client_certificate(
+    start: Start, credentials: str, tmp_path: Path, client: str, no_leaked_tasks: None
+) -> None:
+    pki = Pki(tmp_path / "pki")
+    settings = pki.listener() + credentials + "require_certificate true\n"
+    broker = start(settings, anonymous=False, scheme="mqtts")
+    password_file = tmp_path / "password"
+    password_file.write_text(PASSWORD + "\n")
+    known = {
+        "username": "har",
+        "password_file": password_file,
+        "ca_file": tmp_path / "pki" / "ca.pem",
+        **pki.client(),
+    }
+    options = [part for name, value in known.items() for part in (f"--{name}", str(value))]
+    watching = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "streamer", "watch", broker.url),
+        *(part.replace("_", "-") if part.startswith("--") else part for part in options),
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"COLUMNS": "100", "PYTHONUNBUFFERED": "1"},
+    )
+    assert watching.stdout is not None
+    url = f"{broker.url}/har/home/+/activity"
+    ready = asyncio.Event()
+    labels = subscribe(
+        BrokerAddress.model_validate({"url": url, "client": client} | known), ready=ready
+    )
+    first = asyncio.ensure_future(anext(labels))
+    try:
+        async with asyncio.timeout(30):
+            await ready.wait()
+            address = BrokerAddress.model_validate({"url": broker.url} | known)
+            async with MqttPublisher(address, "home") as publisher:
+                await publisher.publish(label(7), [])
+                assert await first == label(7)
+                seen = asyncio.ensure_future(watching.stdout.readline())
+                while not seen.done():  # it takes a while to start
+                    await publisher.publish(label(8), [])
+                    await asyncio.wait((seen,), timeout=0.2)
+                assert label(8).wearer in seen.result().decode()
+    finally:
+        await labels.aclose()
+        watching.terminate()
+        await watching.wait()
+
+
+async def test_who_may_not_read_labels_is_told_why(
+    start: Start, credentials: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = start(credentials, anonymous=False)
+    labels = subscribe(BrokerAddress(url=broker.url))
+    first = asyncio.ensure_future(anext(labels))
+    async with asyncio.timeout(10):
+        while "username or password is wrong (sent no username)" not in caplog.text:
+            await asyncio.sleep(0.05)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await labels.aclose()
 
 
 @pytest.mark.parametrize("username", [None, "har"])

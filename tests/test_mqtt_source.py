@@ -214,6 +214,7 @@ def test_a_clock_that_was_set_is_no_loss() -> None:
     for number, start in ((0, EPOCH), (1, EPOCH + 1e6), (2, EPOCH + 1e6), (3, EPOCH), (4, EPOCH)):
         sent = message(number, name="senml_json", start=start)
         adapter.take([sent], EPOCH + number * SECONDS)
+    adapter.go_on(EPOCH + 2)
     assert adapter.numbers == numbers_of(0, 1, 2, 3, 4)
     assert adapter.lost == 0
 
@@ -291,7 +292,7 @@ def test_messages_overtake_each_other_where_counter_and_clock_wrap() -> None:
     assert adapter.lost == adapter.statistics().rejected == 0
 
 
-def test_a_device_that_restarts_is_followed_at_once() -> None:
+def test_a_device_that_restarts_is_followed() -> None:
     adapter = OfflineAdapter()
     for number in range(50):
         adapter.take(
@@ -299,9 +300,21 @@ def test_a_device_that_restarts_is_followed_at_once() -> None:
         )
     for number in range(5):
         adapter.take([raw_message(number * BATCH, number * SECONDS)], EPOCH + 20 + number * SECONDS)
-    assert len(adapter.batches) == 55
+    assert len(adapter.batches) == 55, "it is known after half a second"
     assert adapter.lost == adapter.statistics().rejected == 0
-    assert adapter.batches[50].times[-1] == pytest.approx(EPOCH + 20, abs=0.01)
+    assert adapter.batches[50].shared_times[-1] == pytest.approx(EPOCH + 20, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["raw", "json", "senml_json"])
+def test_messages_sent_again_after_a_lost_connection_begin_nothing_anew(name: str) -> None:
+    adapter = OfflineAdapter(payload=name)
+    now = EPOCH
+    for number in (*range(100), *range(30, 40), *range(100, 150)):
+        now = max(now, EPOCH + number * SECONDS)
+        adapter.take([message(number, name=name)], now)
+    assert adapter.numbers == numbers_of(*range(150))
+    assert adapter.lost == 0
+    assert adapter.statistics().rejected == 10
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """Several devices of one person: joined on the clock, late, missing, back again."""
 
+import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from conftest import CHANNELS, EPOCH, UNITS, cut
 from device_adapters.replay import ReplayAdapter, ReplayOptions
@@ -19,7 +21,7 @@ from device_adapters.samples import SampleBatch, StreamInfo
 from streamer.config import read_gateway_config
 from streamer.errors import ConfigError, StreamMismatchError, WearerError
 from streamer.gateway import Gateway
-from streamer.messages import Label
+from streamer.messages import Label, parse_label
 from streamer.recognizer import Recognizer
 from streamer.recorder import Recorder
 from streamer.share.labels import LabelSet
@@ -215,6 +217,53 @@ def test_the_fallback_speaks_while_a_device_is_missing(
         assert (label.devices, label.observed, label.lost) == (("wrist",), 1.0, 0)
     assert [label.seq for label in labels] == list(range(len(labels)))
     assert wearers.statistics()[0].fallback_labels == last - first
+
+
+class InTurn(Scripted):
+    """Yields batches of several devices, each with its description at that moment."""
+
+    def __init__(self, arrivals: Sequence[tuple[StreamInfo, SampleBatch]]) -> None:
+        super().__init__(arrivals[0][0], [])
+        self._arrivals = arrivals
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[SampleBatch]:
+        for described, batch in self._arrivals:
+            self._streams[described.device] = described
+            yield batch
+            await asyncio.sleep(0)
+
+
+async def test_the_gateway_falls_back_until_a_device_is_described_anew(
+    bundle: Path, acc_only: Path, whole: SampleBatch
+) -> None:
+    parts = parts_of(whole)
+    parts["hip"] = without(parts["hip"], 8.0, 14.0)
+    back = whole.times[0] + 13
+    anew = replace(info("hip"), channels=PARTS["hip"][::-1], units=info("hip").units[::-1])
+    arrivals = [
+        (anew, replace(batch, values=batch.values[:, ::-1]))
+        if batch.device == "hip" and batch.times[0] > back
+        else (info(batch.device), batch)
+        for batch in in_turn(parts)
+    ]
+    collector = Collector()
+    anna = ANNA.model_copy(update={"fallback": acc_only})
+    gateway = Gateway(
+        [InTurn(arrivals)], Recognizer.load(bundle), [collector], None, {"anna": anna}
+    )
+    await gateway.run()
+    direct = labels_of(opened(bundle, anna), in_turn(parts))
+    told = [parse_label("anna", payload) for payload in collector.payloads]
+    # Of a device that is described anew nobody knows what it missed.
+    assert [replace(label, lost=0) for label in told] == [replace(own, lost=0) for own in direct]
+    assert {label.model.split("-")[0] for label in direct} == {"hapt", "acc"}
+    statistics = gateway.statistics()
+    assert statistics.refused == {}
+    (wearer,) = statistics.wearers
+    assert wearer.fallback_labels > 5
+    assert [device.samples for device in wearer.devices] == [len(part) for part in parts.values()]
+    assert all(device.late == device.out_of_order == 0 for device in wearer.devices)
 
 
 def test_a_fallback_of_other_labels_is_refused(tmp_path: Path, bundle: Path) -> None:

@@ -50,6 +50,7 @@ class BleAdapter(DeviceAdapter):
     """Keeps a link to every wearable, whatever happens to it."""
 
     Options = BleOptions
+    alone = True  # two would scan, connect and end each other's links on one radio
 
     def __init__(self, options: BleOptions) -> None:
         self._queue: DropOldestQueue[SampleBatch | None] = DropOldestQueue(

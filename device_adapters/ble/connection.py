@@ -1,13 +1,13 @@
 """A connected wearable as its format sees it: bleak behind the `Gatt` that formats ask for."""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from bleak import BleakClient
 from bleak.backends.characteristic import BleakGATTCharacteristic
 
+from device_adapters import host_clock
 from device_adapters.ble.bluez import BLEAK_FAULTS
 from device_adapters.errors import LinkError
 
@@ -124,7 +124,7 @@ class Connection:
             return self._client.services.get_characteristic(characteristic)
 
     def _notified(self, characteristic: BleakGATTCharacteristic, value: bytearray) -> None:
-        arrival = time.time()
+        arrival = host_clock.now()
         payload = bytes(value)
         for answer_on, is_answer, answer in self._requests:
             if answer_on == characteristic.uuid and not answer.done() and is_answer(payload):

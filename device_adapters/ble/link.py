@@ -20,6 +20,7 @@ from bleak_retry_connector import (
 )
 from typing_extensions import override
 
+from device_adapters import host_clock
 from device_adapters.backoff import Backoff
 from device_adapters.ble.bluez import (
     BLEAK_FAULTS,
@@ -32,6 +33,7 @@ from device_adapters.ble.connection import Connection, told_as_link_errors
 from device_adapters.ble.formats.format import BleFormat, Decoder
 from device_adapters.ble.scanner import Scanner, Sighting
 from device_adapters.ble.wearable import WearableOptions
+from device_adapters.clock import DeviceClock
 from device_adapters.errors import DeviceAdapterError, LinkError, MalformedPayloadError
 from device_adapters.rate import RateMeter
 from device_adapters.samples import SampleBatch, StreamInfo
@@ -43,9 +45,6 @@ that was just heard connects within a few seconds or has gone."""
 
 GOODBYE_SECONDS = 3.0
 """For telling a wearable to stop, and again for disconnecting from it."""
-
-CLOCK_SET_SECONDS = 5.0
-"""Packets are late by less than this; a larger difference means that the host's clock was set."""
 
 EARLY_NOTIFICATIONS = 256
 """Notifications kept until the wearable has said how to read them."""
@@ -132,14 +131,14 @@ class Link:
         self._rate = RateMeter()
         self._streams = 0
         self._samples = 0
-        self._last_sample: float | None = None
-        self._last_arrival = 0.0
+        self._clock = DeviceClock()
+        self._newest: SampleBatch | None = None
         self._heard_at = 0.0
         self._fault: DeviceAdapterError | None = None
 
     def status(self) -> LinkStatus:
         """Return what the link is doing."""
-        seen = self._sighting
+        seen, newest = self._sighting, self._newest
         return LinkStatus(
             wearable=self._options.name,
             state=self._state,
@@ -151,7 +150,7 @@ class Link:
             lost=self.lost,
             malformed=self.malformed,
             rate_hz=self._rate.rate_hz(asyncio.get_running_loop().time()),
-            last_sample=self._last_sample,
+            last_sample=None if newest is None else newest.end + newest.host_offset_s,
             reconnects=max(0, self._streams - 1),
             fault=self._fault,
         )
@@ -235,7 +234,7 @@ class Link:
                 self.info = _stream_info(self._options.name, decoder)
                 self._heard_at = asyncio.get_running_loop().time()
                 self._streams += 1
-                reception.begin(decoder, Timeline(self.info, decoder.sensors))
+                reception.begin(decoder, Timeline(self.info, decoder.sensors, self._clock))
                 await self._watch(ended)
 
     @asynccontextmanager
@@ -307,24 +306,23 @@ class Link:
         if self._state is not LinkState.STREAMING:
             self._state = LinkState.STREAMING
             self._backoff.succeeded()
-            missed = self._missed(float(batch.times[0]), now, self.info.rate_hz)
-            batch = dataclasses.replace(batch, lost=batch.lost + missed)
-        self._heard_at = self._last_arrival = now
-        self._last_sample = float(batch.times[-1])
+            batch = dataclasses.replace(
+                batch, lost=batch.lost + self._missed(batch, self.info.rate_hz)
+            )
+        if set_by := host_clock.set_by():
+            batch = dataclasses.replace(batch, clock_set_s=set_by)
+        self._heard_at = now
+        self._newest = batch
         self._samples += len(batch)
         self.lost += batch.lost
         self._rate.add(now, len(batch))
         self._deliver(batch)
 
-    def _missed(self, first_sample: float, now: float, rate_hz: float) -> int:
+    def _missed(self, first: SampleBatch, rate_hz: float) -> int:
         """Return how many samples were taken since the last one, before this first of a stream."""
-        if self._last_sample is None:
+        if self._newest is None:
             return 0
-        outage = first_sample - self._last_sample
-        elapsed = now - self._last_arrival
-        # Sample times are on the host's clock, which may have been set meanwhile.
-        if abs(outage - elapsed) > CLOCK_SET_SECONDS:
-            outage = elapsed
+        outage = float(first.shared_times[0] - self._newest.shared_times[-1])
         return max(0, round(outage * rate_hz) - 1)
 
     def _rejected(self, error: MalformedPayloadError) -> None:

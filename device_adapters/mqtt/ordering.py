@@ -6,10 +6,11 @@ from typing import NamedTuple
 from device_adapters.mqtt.payloads import Packet, PayloadFormat
 
 LATE_SECONDS = 5.0
-"""A packet less than this behind the newest came late or twice; one further, after a restart."""
+"""A packet less than this behind the newest came late or twice; one further, if what it was before
+does not go on, after a restart."""
 
 MAX_WAITING = 16
-"""Packets of a wearable that may wait for one that they overtook."""
+"""Packets of a wearable that may wait for one that they overtook, or for what goes on."""
 
 
 class Ordered(NamedTuple):
@@ -17,7 +18,7 @@ class Ordered(NamedTuple):
 
     Attributes:
         packet: its times are unwrapped: they go on where the device's clock starts again at 0.
-        arrival: when it came, seconds since the epoch.
+        arrival: when it came, by the gateway's own clock.
         lost: samples that are missing just before it.
     """
 
@@ -42,6 +43,7 @@ class PacketOrder:
         self._turn = payloads.clock_turn_s
         self._patience = patience_s
         self._waiting: list[tuple[Packet, float]] = []
+        self._anew: list[tuple[Packet, float]] = []
         self._begun = False
         self._expected = 0
         self._newest = 0.0
@@ -51,8 +53,8 @@ class PacketOrder:
 
     @property
     def waits(self) -> bool:
-        """Whether a packet waits for one before it."""
-        return bool(self._waiting)
+        """Whether a packet waits for one before it, or to be told from one long late."""
+        return bool(self._waiting or self._anew)
 
     def push(self, packet: Packet, arrival: float) -> list[Ordered]:
         """Take in a packet and return those whose turn it is now."""
@@ -60,25 +62,47 @@ class PacketOrder:
             return [self._begin(packet, arrival)]
         packet = self._unwrapped(packet)
         missing = self._missing_before(packet)
+        if missing < 0:
+            return self._behind(packet, arrival)
+        # It goes on: what seemed to begin anew was sent again, after a lost connection.
+        self.rejected += len(self._anew)
+        self._anew.clear()
         if missing == 0:
             ordered = self._follow(packet, arrival, 0)
             return [ordered, *self._successors()] if self._waiting else [ordered]
-        if missing > 0 and not self._was_set(packet, arrival):
-            self._waiting.append((packet, arrival))
-            return self.overdue(arrival)
-        if 0 <= self._newest - packet.times[0] < LATE_SECONDS:
-            self.rejected += 1
-            return []
-        return [*self._give_up(), self._begin(packet, arrival)]
+        if self._was_set(packet, arrival):
+            return [*self._give_up(), self._begin(packet, arrival)]
+        self._waiting.append((packet, arrival))
+        return self.overdue(arrival)
 
     def overdue(self, now: float) -> list[Ordered]:
         """Return the packets that have waited long enough; what they waited for is lost."""
+        if self._anew and (
+            len(self._anew) > MAX_WAITING or now - self._anew[0][1] >= self._patience
+        ):
+            return self._begin_anew()
         ordered: list[Ordered] = []
         while self._waiting and (
             len(self._waiting) > MAX_WAITING
             or now - min(arrival for _, arrival in self._waiting) >= self._patience
         ):
             ordered += self._pass_over()
+        return ordered
+
+    def _behind(self, packet: Packet, arrival: float) -> list[Ordered]:
+        """Take in a packet from before: late, sent again, or of a device that began anew."""
+        if 0 <= self._newest - packet.times[0] < LATE_SECONDS:
+            self.rejected += 1
+        else:
+            self._anew.append((packet, arrival))
+        return self.overdue(arrival)
+
+    def _begin_anew(self) -> list[Ordered]:
+        (packet, arrival), *others = self._anew
+        self._anew = []
+        ordered = [*self._give_up(), self._begin(packet, arrival)]
+        for other in others:
+            ordered += self.push(*other)
         return ordered
 
     def _give_up(self) -> list[Ordered]:

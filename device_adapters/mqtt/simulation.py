@@ -122,7 +122,7 @@ class Simulation:
         pacer = Pacer(self._options.speed)
         on_the_way: list[tuple[float, int, Message]] = []
         async for batch in self._batches():
-            sent = float(batch.times[-1])
+            sent = batch.end + batch.clock_offset_s
             while on_the_way and on_the_way[0][0] <= sent:
                 arrival, _, message = heapq.heappop(on_the_way)
                 await pacer.wait_until(arrival)
@@ -179,7 +179,7 @@ class Simulation:
                 info = replay.streams[batch.device]
                 values = batch.values[:, self._columns(info)]
                 for name in self._copies(batch.device):
-                    yield SampleBatch(name, batch.times, values, batch.lost)
+                    yield replace(batch, device=name, values=values)
 
     def _columns(self, info: StreamInfo) -> list[int]:
         missing = set(self._gateway.channels) - set(info.channels)
@@ -197,13 +197,13 @@ class _Sender:
 
     def __init__(self, random: np.random.Generator, drift: float, start: float) -> None:
         self.random = random
-        self._drift = drift
+        self.drift = drift
         self._start = start
         self._samples = 0
         self._messages = 0
 
     def packet(self, batch: SampleBatch, counts_samples: bool, rate_hz: float) -> Packet:
-        times = batch.times + (batch.times - self._start) * self._drift
+        times = batch.times + (batch.times - self._start) * self.drift
         period = float(np.median(np.diff(batch.times))) if len(batch) > 1 else 1 / rate_hz
         self._samples += batch.lost
         number = self._samples if counts_samples else self._messages

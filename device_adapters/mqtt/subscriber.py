@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import override
 
+from device_adapters import host_clock
 from device_adapters.adapter import AdapterOptions, AdapterStatistics, DeviceAdapter
 from device_adapters.backoff import Backoff
 from device_adapters.errors import (
@@ -130,12 +131,12 @@ class MqttAdapter(DeviceAdapter):
 
     Args:
         options: the validated options.
-        clock: the host's, seconds since the epoch.
+        clock: the gateway's own.
     """
 
     Options = MqttOptions
 
-    def __init__(self, options: MqttOptions, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, options: MqttOptions, clock: Callable[[], float] = host_clock.now) -> None:
         self._options = options
         self._now = clock
         self._payloads = options.payload_format()
@@ -233,7 +234,8 @@ class MqttAdapter(DeviceAdapter):
     def _put(self, batches: Iterable[SampleBatch]) -> None:
         for batch in batches:
             self._lost += batch.lost
-            self._queue.put(batch)
+            set_by = host_clock.set_by()
+            self._queue.put(replace(batch, clock_set_s=set_by) if set_by else batch)
 
     def _decode(self, message: Message) -> Packet:
         """Return a message's samples.

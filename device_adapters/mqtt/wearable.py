@@ -1,5 +1,6 @@
-"""From a wearable's packets to batches in host time and SI units."""
+"""From a wearable's packets to batches in SI units."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -34,6 +35,7 @@ class Wearable:
         self._device = device
         self._factors = factors
         self._clock = DeviceClock()
+        self._newest = -math.inf
         self._order = PacketOrder(payloads, patience_s)
         self._sensors = None if payloads.sensors is None else _Sensors(payloads, rate_hz)
 
@@ -52,7 +54,7 @@ class Wearable:
 
         Args:
             packet: at least one sample.
-            arrival: when it came, seconds since the epoch.
+            arrival: when it came, by the gateway's own clock.
         """
         return self._batches(self._order.push(packet, arrival))
 
@@ -66,6 +68,7 @@ class Wearable:
     def _batch(self, ordered: Ordered) -> SampleBatch | None:
         packet, arrival, lost = ordered
         times, values = packet.times, packet.values
+        self._follow(float(times[-1]), arrival)
         if self._sensors is not None:
             merged = self._sensors.merge(times, values, lost)
             if merged is None:
@@ -73,7 +76,17 @@ class Wearable:
             times, values, lost = merged
         if self._factors is not None:
             values = values * self._factors
-        return SampleBatch(self._device, self._clock.place(times, arrival), values, lost)
+        times, offset = self._clock.place(times)
+        return SampleBatch(self._device, times, values, lost, offset)
+
+    def _follow(self, newest: float, arrival: float) -> None:
+        """Take in when a packet came; begin anew where the device's clock did."""
+        if newest < self._newest or self._clock.leaps(newest, arrival):
+            self._clock.restart()
+            if self._sensors is not None:
+                self._sensors.restart()
+        self._newest = newest
+        self._clock.observe(newest, arrival)
 
 
 class _Sensors:
@@ -84,6 +97,10 @@ class _Sensors:
         self._payloads = payloads
         self._starts = np.cumsum([0, *widths]).tolist()
         self._merger = Merger(widths, rate_hz)
+
+    def restart(self) -> None:
+        """Drop what waits: the clock begins anew."""
+        self._merger.restart()
 
     def merge(
         self, times: NDArray[np.float64], values: NDArray[np.float32], lost: int

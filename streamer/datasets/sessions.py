@@ -56,7 +56,7 @@ def read_session(path: Path) -> Iterator[Recording]:
             yield Recording(
                 path.stem,
                 stream,
-                np.concatenate([batch.times for batch in batches[device]]),
+                np.concatenate([batch.times + batch.host_offset_s for batch in batches[device]]),
                 np.concatenate([batch.values for batch in batches[device]]),
                 tuple(a for a in annotations if a.wearer == device),
             )

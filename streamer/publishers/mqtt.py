@@ -14,7 +14,7 @@ from device_adapters.mqtt.client import IN_FLIGHT, Message, MqttConnection, conn
 from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.queues import DropOldestQueue
 from device_adapters.samples import check_name
-from streamer.messages import Label, Segment
+from streamer.messages import Label, Segment, StreamStatus
 from streamer.publishers.publisher import Publisher, PublisherStatistics
 
 QUEUED_MESSAGES = 1000
@@ -43,8 +43,8 @@ class _Sent(NamedTuple):
 class MqttPublisher(Publisher):
     """Publishes to a broker, and goes on when the broker comes back.
 
-    The wearers' states and the gateway's status are retained; after every reconnection they are
-    published again, since a broker that restarted may have forgotten them.
+    The wearers' states, what became of streams, and the gateway's status are retained; after every
+    reconnection they are published again, since a broker that restarted may have forgotten them.
 
     Args:
         broker: the broker.
@@ -54,7 +54,7 @@ class MqttPublisher(Publisher):
     def __init__(self, broker: BrokerAddress, gateway: str) -> None:
         self._broker = broker
         self._root = root_topic(gateway)
-        self._states: dict[str, Message] = {}
+        self._retained: dict[str, Message] = {}
         self._queue: DropOldestQueue[Message] = DropOldestQueue(QUEUED_MESSAGES)
         self._queue.set_lossy(True)
         self._published = 0
@@ -90,14 +90,20 @@ class MqttPublisher(Publisher):
         for segment in segments:
             payload = segment.to_json()
             await self._put(Message(f"{prefix}/segment", payload))
-            state = Message(f"{prefix}/state", payload, retain=True)
-            self._states[label.wearer] = state
-            await self._put(state)
+            await self._put_retained(f"{prefix}/state", payload)
+
+    @override
+    async def tell(self, status: StreamStatus) -> None:
+        await self._put_retained(f"{self._root}/{status.device}/stream", status.to_json())
 
     @override
     def statistics(self) -> PublisherStatistics:
         queue = self._queue.statistics()
         return PublisherStatistics(self._published, queue.dropped, queue.used, queue.capacity)
+
+    async def _put_retained(self, topic: str, payload: bytes) -> None:
+        message = self._retained[topic] = Message(topic, payload, retain=True)
+        await self._put(message)
 
     async def _put(self, message: Message) -> None:
         # With a broker the labels wait for it; without one the wearers do not: the oldest goes.
@@ -119,8 +125,8 @@ class MqttPublisher(Publisher):
 
     async def _serve(self, broker: MqttConnection) -> None:
         await self._announce(broker, b"online")
-        for state in list(self._states.values()):
-            await broker.publish(state)
+        for message in list(self._retained.values()):
+            await broker.publish(message)
         self._queue.set_lossy(False)
         self._connected.set()
         window = asyncio.Semaphore(IN_FLIGHT)

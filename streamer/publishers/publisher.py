@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from streamer.messages import Label, Segment
+from streamer.messages import Label, Segment, StreamStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,9 @@ class Publisher(ABC):
     @abstractmethod
     async def publish(self, label: Label, segments: Sequence[Segment]) -> None:
         """Deliver a label and what it means for the wearer's segments; may wait for room."""
+
+    async def tell(self, status: StreamStatus) -> None:  # noqa: B027 - not everyone who gets labels
+        """Tell what became of a stream; by default nobody."""
 
     @abstractmethod
     def statistics(self) -> PublisherStatistics:
