@@ -62,11 +62,22 @@ def calibration_error(
         truth: [windows].
         bins: how many.
     """
+    _, confidence, right = confidence_bins(probabilities, truth, bins)
+    return float(np.abs(confidence - right).sum() / len(truth))
+
+
+def confidence_bins(
+    probabilities: NDArray[np.floating], truth: NDArray[np.int64], bins: int = CONFIDENCE_BINS
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return each bin's windows, the sum of their best probabilities, and how many are right."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
     bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(bin_of, weights=confidence - right, minlength=bins)
-    return float(np.abs(gaps).sum() / len(truth))
+    return (
+        np.bincount(bin_of, minlength=bins),
+        np.bincount(bin_of, weights=confidence, minlength=bins),
+        np.bincount(bin_of, weights=right, minlength=bins),
+    )
 
 
 def fit_temperature(scores: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
