@@ -68,16 +68,14 @@ def calibration_error(
 
 def confidence_bins(
     probabilities: NDArray[np.floating], truth: NDArray[np.int64], bins: int = CONFIDENCE_BINS
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return each bin's windows, the sum of their best probabilities, and how many are right."""
+) -> NDArray[np.float64]:
+    """Return each bin's windows, sum of their best probabilities, and right ones, [3, bins]."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
     bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    return (
-        np.bincount(bin_of, minlength=bins),
-        np.bincount(bin_of, weights=confidence, minlength=bins),
-        np.bincount(bin_of, weights=right, minlength=bins),
-    )
+    counted = np.zeros((3, bins))
+    np.add.at(counted.T, bin_of, np.stack([np.ones_like(confidence), confidence, right], axis=1))
+    return counted
 
 
 def fit_temperature(scores: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
