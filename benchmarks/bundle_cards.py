@@ -1,7 +1,7 @@
 """What the model cards of the packaged bundles say: their figures on people never seen.
 
 Every bundle runs on the windows of its configuration's test people, as the gateway runs it: by
-person, by activity, with the sensors turned about random axes, and with its temperature and without.
+person, by activity, with the sensors turned about random axes, with its temperature and without.
 
     python benchmarks/bundle_cards.py --data FOLDER --json FILE --figures docs/images
 """

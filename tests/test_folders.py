@@ -119,6 +119,7 @@ def test_a_folder_becomes_a_bundle_by_one_command(kitchen: Path, tmp_path: Path)
     manifest = Recognizer.load(bundle).manifest
     assert manifest.label_set.names == ("rest", "shake softly", "shake hard")
     assert (manifest.rate_hz, manifest.window) == (25.0, 64)
+    assert (tmp_path / "run" / "bundle.onnx").read_bytes() == bundle.read_bytes()
     assert manifest.training.licence == "mine"
     assert manifest.measured is not None
     assert manifest.measured.people == ("eve",)

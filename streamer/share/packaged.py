@@ -9,7 +9,7 @@ DEFAULT_BUNDLE = "waist"
 def packaged_bundles() -> dict[str, Path]:
     """Return their files by their names, in alphabetical order."""
     folder = Path(str(files("streamer") / "resources"))
-    return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
+    return {path.stem: path for path in sorted(folder.glob("*.onnx"), key=lambda file: file.stem)}
 
 
 def find_bundle(bundle: Path | str) -> Path:

@@ -91,7 +91,7 @@ class ShareModel:
             data = path.read_bytes()
         except FileNotFoundError as error:
             packaged = ", ".join(packaged_bundles())
-            reason = f"is neither a file nor one of the packaged bundles: {packaged}"
+            reason = f"can't be read: {error.strerror}; packaged bundles are {packaged}"
             raise BundleError(path, reason) from error
         except OSError as error:
             raise BundleError(path, f"can't be read: {error.strerror}") from error
