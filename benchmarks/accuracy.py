@@ -3,7 +3,8 @@
     share               the configuration of configs/train, on all training people, last epoch
     share-paper         the paper's encoder (unpadded) and its augmentation alone; schedule as above
     integer-ids         the encoder of `share` with a layer over label numbers
-    share-no-companding, -no-token, -no-rotation, -no-scale, -no-jitter    one thing switched off
+    share-no-companding, -no-token, -no-rotation, -no-symmetries, -no-scale, -no-jitter
+                        one thing switched off
     deep-conv-lstm, minirocket, xgboost                                     peers
 
 A row (set, model, share of the training windows) is one file of the results folder; seeds that it
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -46,20 +47,31 @@ from window_sets import LOADERS, LONG_TAIL, load_task, subset
 RESULTS = Path(__file__).parent / "results"
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
+Symmetries = tuple[tuple[Literal[-1, 1], ...], ...]
+WATCH_WORN_OTHERWISE: Symmetries = ((-1, 1, 1, 1, -1, -1), (-1, -1, 1, -1, -1, 1))
+"""A watch (acceleration, then rotation) on the other wrist, and the other way up."""
+
+LYING_REVERSED: Symmetries = ((-1, -1, -1, 1, 1, 1),)
+"""Who lies the other way round has gravity reversed: in USC-HAD two of the ten training people."""
+
 RECIPES = {
     "uci-har": Recipe(),
     "usc-had": Recipe(
-        augmentation=AugmentationConfig(rotation_degrees=45.0),
+        augmentation=AugmentationConfig(rotation_degrees=45.0, symmetries=LYING_REVERSED),
         optimisation=OptimisationConfig(epochs=8),
     ),
-    "wisdm-watch": Recipe(optimisation=OptimisationConfig(epochs=15)),
+    "wisdm-watch": Recipe(
+        augmentation=AugmentationConfig(symmetries=WATCH_WORN_OTHERWISE),
+        optimisation=OptimisationConfig(epochs=12),
+    ),
 }
-"""Angles of rotation and epochs were chosen on people held out of the training people."""
+"""Angles, symmetries and epochs were chosen on people held out of the training people."""
 
 PLAIN = AugmentationConfig(token=0.0, rotation_degrees=0.0, scale=0.0, jitter=0.0)
 SWITCHED_OFF: dict[str, dict[str, object]] = {
     "share-no-token": {"token": 0.0},
     "share-no-rotation": {"rotation_degrees": 0.0},
+    "share-no-symmetries": {"symmetries": ()},
     "share-no-scale": {"scale": 0.0},
     "share-no-jitter": {"jitter": 0.0},
 }

@@ -31,6 +31,7 @@ from streamer.training.augmentation import (
     teacher_forcing,
     turn_sensors,
     warp_time,
+    wear_otherwise,
 )
 from streamer.training.config import (
     AugmentationConfig,
@@ -98,6 +99,28 @@ def test_turning_keeps_lengths_and_turns_all_sensors_alike() -> None:
     assert cosines.min() >= np.cos(np.deg2rad(30)) - 1e-4
     assert not torch.allclose(turned, windows)
     assert torch.allclose(turn_sensors(windows, 0.0, generator(1)), windows, atol=1e-6)
+
+
+def test_symmetries_turn_signs_of_the_share_asked_for_each_on_its_own() -> None:
+    windows = torch.randn(4000, 3, 6, generator=generator(0))
+    mirror, half_turn = (-1, 1, 1, 1, -1, -1), (-1, -1, 1, -1, -1, 1)
+    worn = wear_otherwise(windows, (mirror, half_turn), 0.25, generator(1))
+    signs = (worn / windows).round()
+    assert (signs == signs[:, :1]).all()
+    both = tuple(a * b for a, b in zip(mirror, half_turn, strict=True))
+    for expected, share in (((1,) * 6, 9), (mirror, 3), (half_turn, 3), (both, 1)):
+        found = (signs[:, 0] == torch.tensor(expected)).all(dim=1).float().mean()
+        assert found == pytest.approx(share / 16, abs=0.03)
+
+
+def test_a_mirrored_turn_is_the_turn_of_the_mirrored_body() -> None:
+    """Why rotation gets the other signs than acceleration does: its vectors are axial."""
+    mirror = np.diag([-1.0, 1.0, 1.0])
+    position, rate = np.array([0.3, -0.2, 0.5]), np.array([1.0, -2.0, 0.4])
+    mirrored_rate = rate * (1, -1, -1)
+    assert np.allclose(
+        np.cross(mirrored_rate, mirror @ position), mirror @ np.cross(rate, position)
+    )
 
 
 def test_scaling_and_jitter_have_the_size_asked_for() -> None:
@@ -404,6 +427,13 @@ def test_a_data_set_is_learnt_from_as_published_and_as_imported(tmp_path: Path) 
     ]
     assert surveys[0] == surveys[1]
     assert surveys[0].labels == {"walking", "folding clothes"}
+
+
+def test_symmetries_must_have_a_sign_for_each_channel(sessions: Path) -> None:
+    config = configuration(sessions).model_dump()
+    config["augmentation"]["symmetries"] = [(-1, 1)]
+    with pytest.raises(ValueError, match=r"2 signs \[-1, 1\], of 6 data.channels"):
+        TrainingConfig.model_validate(config)
 
 
 def test_start_and_end_are_tokens() -> None:

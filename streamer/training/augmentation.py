@@ -1,5 +1,7 @@
 """What training changes about windows and labels so that the network learns what they share."""
 
+from collections.abc import Sequence
+
 import torch
 from scipy.special import betaincinv
 from torch import Tensor
@@ -58,6 +60,23 @@ def turn_sensors(windows: Tensor, degrees: float, generator: torch.Generator) ->
     rotation: Tensor = torch.linalg.matrix_exp(_cross_matrices(axis * angle))
     turned = windows.view(batch, time, channels // 3, 3) @ rotation[:, None]
     return turned.reshape(batch, time, channels)
+
+
+def wear_otherwise(
+    windows: Tensor, symmetries: Sequence[Sequence[int]], share: float, generator: torch.Generator
+) -> Tensor:
+    """Turn channels' signs as if the device were worn another way, one symmetry after another.
+
+    Args:
+        windows: [batch, time, channels].
+        symmetries: of each way the channels' signs, -1 or 1.
+        share: probability with which each way is applied to a window, whatever the others.
+        generator: the source of randomness.
+    """
+    for signs in symmetries:
+        applied = torch.rand(len(windows), 1, 1, generator=generator) < share
+        windows = torch.where(applied, windows * windows.new_tensor(signs), windows)
+    return windows
 
 
 def scale(windows: Tensor, deviation: float, generator: torch.Generator) -> Tensor:

@@ -109,6 +109,10 @@ class AugmentationConfig(Section):
     Attributes:
         token: probability of a label to be replaced by one of its own words.
         warp: how much a window's speed wanders, and the largest share of it that is left out.
+        symmetries: other ways to wear the device, each as the signs (-1 or 1) that it gives the
+            channels. On the other wrist the body is mirrored: one axis of the acceleration turns
+            its sign, and of the rotation, whose vectors are axial, the other two.
+        symmetry_share: probability with which each of them is applied to a window.
         rotation_degrees: largest angle by which the sensors are turned.
         scale: standard deviation of each channel's factor.
         jitter: standard deviation of the noise, as a share of each channel's own.
@@ -117,6 +121,8 @@ class AugmentationConfig(Section):
 
     token: float = Field(default=0.2, ge=0, le=1)
     warp: float = Field(default=0.0, ge=0, lt=1)
+    symmetries: tuple[tuple[Literal[-1, 1], ...], ...] = ()
+    symmetry_share: float = Field(default=0.25, ge=0, le=1)
     rotation_degrees: float = Field(default=15.0, ge=0, le=180)
     scale: float = Field(default=0.05, ge=0)
     jitter: float = Field(default=0.02, ge=0)
@@ -167,6 +173,16 @@ class TrainingConfig(Section):
                 "augmentation.rotation_degrees must be 0: data.channels are no triples of axes "
                 "named _x, _y, _z, which could be turned"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _symmetries_have_a_sign_for_each_channel(self) -> Self:
+        for signs in self.augmentation.symmetries:
+            if len(signs) != len(self.data.channels):
+                raise ValueError(
+                    f"augmentation.symmetries has {len(signs)} signs {list(signs)}, "
+                    f"of {len(self.data.channels)} data.channels"
+                )
         return self
 
 

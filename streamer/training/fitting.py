@@ -20,7 +20,14 @@ from torch.optim.swa_utils import AveragedModel
 
 from streamer.errors import TrainingError
 from streamer.evaluation.windows import measure_windows
-from streamer.training.augmentation import jitter, mix, scale, turn_sensors, warp_time
+from streamer.training.augmentation import (
+    jitter,
+    mix,
+    scale,
+    turn_sensors,
+    warp_time,
+    wear_otherwise,
+)
 from streamer.training.config import AugmentationConfig, OptimisationConfig
 from streamer.training.data import WindowSet
 from streamer.training.sampling import WindowSampler
@@ -228,6 +235,9 @@ class _Fitting:
         chosen, random = self._augmentation, self._random
         if chosen.warp:
             windows = warp_time(windows, chosen.warp, random)
+        if chosen.symmetries:
+            share = chosen.symmetry_share
+            windows = wear_otherwise(windows, chosen.symmetries, share, random)
         if chosen.rotation_degrees:
             windows = turn_sensors(windows, chosen.rotation_degrees, random)
         if chosen.scale:
