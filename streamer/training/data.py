@@ -108,7 +108,7 @@ def rejoin(stretches: Iterable[Stretch]) -> list[Stretch]:
             runs[-1].append(stretch)
         else:
             runs.append([stretch])
-    return [_laid_end_to_end(run) for run in runs]
+    return [_laid_end_to_end(run) if len(run) > 1 else run[0] for run in runs]
 
 
 def cut_windows(stretches: Iterable[Stretch], window: int, stride: int, offset: int) -> WindowSet:
