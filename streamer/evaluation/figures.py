@@ -70,5 +70,5 @@ def draw_calibration(
         )
     axes.set(xlabel="probability of the label", ylabel="share of such windows that are right")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
-    axes.legend()
+    axes.legend(loc="upper left")
     figure.savefig(path, dpi=120)
