@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from accuracy import FRACTIONS, Row
+from accuracy import FRACTIONS, RESULTS, Row
 from window_sets import LOADERS
 
 MODELS = {
@@ -26,6 +26,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     measured = [name for name in LOADERS if any(points(name, model) for model in MODELS)]
+    if not measured:
+        parser.error(f"{RESULTS} has no row of fewer windows; accuracy.py --fractions makes them")
     figure = Figure(figsize=(5.5 * len(measured), 4), dpi=120, layout="constrained")
     for axes, dataset in zip(
         figure.subplots(1, len(measured), squeeze=False)[0], measured, strict=True
