@@ -4,7 +4,7 @@ A finished training run is compiled; the recordings of HAPT's nine official test
 it together, each a stream of its own, hop by hop to its end. Every window's log-probabilities are
 compared with those of the torch model on the same window alone.
 
-    python benchmarks/equality.py --data hapt.npz --run runs/hapt --json FILE
+    python benchmarks/equality.py --data hapt.npz --run runs/waist --json FILE
 """
 
 import argparse

@@ -32,7 +32,8 @@ from streamer.evaluation.frames import confusion_matrix, frame_indices
 from streamer.gateway import Gateway
 from streamer.messages import Label, Segment
 from streamer.publishers import Publisher, PublisherStatistics
-from streamer.recognizer import Recognizer, default_bundle
+from streamer.recognizer import Recognizer
+from streamer.share.packaged import DEFAULT_BUNDLE
 
 BASIC_ACTIVITIES = ("walk", "walk up stairs", "walk down stairs", "sit", "stand", "lie")
 Frames = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -65,7 +66,7 @@ def main() -> None:
     """Replay, compare, print, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="hapt.npz")
-    parser.add_argument("--bundle", type=Path, default=default_bundle())
+    parser.add_argument("--bundle", default=DEFAULT_BUNDLE, help="a path, or a packaged name")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     names = Recognizer.load(arguments.bundle).manifest.label_set.names
@@ -102,7 +103,7 @@ def import_sessions(data: Path, out: Path) -> list[Path]:
     return paths
 
 
-def replay(session: Path, bundle: Path) -> Frames:
+def replay(session: Path, bundle: str) -> Frames:
     """Return truth and prediction of every annotated sample of a session."""
     recognizer, collector = Recognizer.load(bundle), Collector()
     adapter = ReplayAdapter(ReplayOptions(file=session, speed="max"))

@@ -38,7 +38,6 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from streamer.recognizer import default_bundle
 from streamer.share.bundle import (
     FORMAT_VERSION,
     Calibration,
@@ -47,6 +46,7 @@ from streamer.share.bundle import (
     describe_tree,
 )
 from streamer.share.labels import END, START, LabelSet
+from streamer.share.packaged import DEFAULT_BUNDLE, find_bundle
 from streamer.share.runtime import ShareModel
 from streamer.share.streaming import StreamStates
 from streamer.training.compiler import write_bundle
@@ -181,7 +181,7 @@ def size_table() -> Table:
     for heading in ("", "parameters", "MB"):
         result.add_column(heading, justify="right" if heading else "left")
     with tempfile.TemporaryDirectory() as folder:
-        paths = {"packaged bundle": default_bundle()}
+        paths = {"packaged bundle": find_bundle(DEFAULT_BUNDLE)}
         for shape in SHAPES:
             name = f"paper encoder, {shape.name}"
             paths[name] = Path(folder) / f"{shape.name}.onnx"
@@ -302,6 +302,7 @@ def compiled(network: ShareNetwork, shape: Shape, path: Path) -> ShareModel:
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         name="benchmark",
+        worn="",
         labels=label_set.labels,
         display_names=label_set.names,
         vocabulary=label_set.vocabulary,

@@ -13,7 +13,7 @@ from device_adapters.samples import SampleBatch
 from device_adapters.session_file import SessionReader, read_annotations
 from streamer.demo import demo_session
 from streamer.evaluation.frames import truth_at
-from streamer.recognizer import Recognizer, default_bundle
+from streamer.recognizer import Recognizer
 
 RIGHT, WRONG, UNJUDGED = "#1a7f37", "#cf222e", "#8c959f"
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--session", type=Path, default=demo_session())
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    recognizer = Recognizer.load(default_bundle())
+    recognizer = Recognizer.load("waist")
     names = recognizer.manifest.label_set.names
     annotations = read_annotations(arguments.session)
     batches = (e for e in SessionReader(arguments.session) if isinstance(e, SampleBatch))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -190,6 +191,15 @@ def minirocket(task: WindowTask, seed: int) -> Trained:
 
 def xgboost(task: WindowTask, seed: int) -> Trained:
     """Boosted trees on simple features of each channel (`simple_features`)."""
+    model, present = boosted_trees(task, seed)
+    shares = model.predict_proba(simple_features(task.test.gather(slice(None))))
+    scores = np.full((len(task.test), len(task.labels)), -np.inf, dtype=np.float32)
+    scores[:, present] = np.log(np.maximum(shares, 1e-12))
+    return Trained(scores)
+
+
+def boosted_trees(task: WindowTask, seed: int) -> tuple[Any, NDArray[np.int64]]:
+    """Return XGBoost's fitted classifier, and which labels its answers are of."""
     from xgboost import XGBClassifier  # noqa: PLC0415
 
     model = XGBClassifier(n_estimators=300, learning_rate=0.1, max_depth=6, n_jobs=1)
@@ -197,10 +207,7 @@ def xgboost(task: WindowTask, seed: int) -> Trained:
     present = np.unique(task.training.labels)
     numbered = np.searchsorted(present, task.training.labels)
     model.fit(simple_features(task.training.gather(slice(None))), numbered)
-    shares = model.predict_proba(simple_features(task.test.gather(slice(None))))
-    scores = np.full((len(task.test), len(task.labels)), -np.inf, dtype=np.float32)
-    scores[:, present] = np.log(np.maximum(shares, 1e-12))
-    return Trained(scores)
+    return model, present
 
 
 def simple_features(windows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -28,15 +29,16 @@ from streamer.config import GatewayConfig, read_gateway_config, read_mqtt_option
 from streamer.demo import run_demo
 from streamer.errors import StreamerError, TrainingError
 from streamer.gateway import Gateway, GatewayStatistics
-from streamer.inspection import describe_bundle
+from streamer.inspection import describe_bundle, list_bundles
 from streamer.listen import listen as listen_to
 from streamer.listen import wearable_named
 from streamer.publishers import Publisher
 from streamer.publishers.console import ConsolePublisher, as_json, as_text
 from streamer.publishers.mqtt import MqttPublisher
-from streamer.recognizer import Recognizer, default_bundle
+from streamer.recognizer import Recognizer
 from streamer.recorder import Recorder
 from streamer.scan import print_wearables, show_wearables
+from streamer.share.packaged import DEFAULT_BUNDLE, find_bundle, packaged_bundles
 from streamer.share.runtime import ShareModel
 from streamer.subscription import subscribe
 from streamer.watch import watch as watch_labels
@@ -56,7 +58,7 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The gateway's configuration (TOML).")
 ]
 BundleOption = Annotated[
-    Path | None, typer.Option(help="The bundle; the packaged one by default.", show_default=False)
+    str, typer.Option(help="The bundle: a file, or one that `streamer bundles` lists.")
 ]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", help="Also write the figures to this file.")
@@ -122,7 +124,7 @@ def replay(
     batch: Annotated[
         int | None, typer.Option(min=1, help="Cut the samples into batches of this many.")
     ] = None,
-    bundle: BundleOption = None,
+    bundle: BundleOption = DEFAULT_BUNDLE,
     hop: Annotated[float | None, typer.Option(min=0.01, help="Seconds between two labels.")] = None,
     mqtt: Annotated[
         str | None, typer.Option(help="Publish to this broker too, mqtt://host[:port].")
@@ -134,7 +136,7 @@ def replay(
 ) -> None:
     """Recognise a recorded session; prints a line for each label."""
     options = ReplayOptions(file=file, speed=_speed(speed), device=device, batch=batch)
-    recognizer = Recognizer.load(bundle or default_bundle(), hop)
+    recognizer = Recognizer.load(bundle, hop)
     publishers: list[Publisher] = [ConsolePublisher(as_json if as_messages else as_text)]
     if mqtt is not None:
         publishers.append(MqttPublisher(_broker(mqtt), name))
@@ -184,23 +186,41 @@ def train(
     source: Annotated[
         Path, typer.Argument(help="A training configuration (TOML), or a folder to learn from.")
     ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the configuration's data set lies: imported, as published, or compact."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the run.")] = Path("runs/latest"),
     labels: LabelsOption = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="Compile the result into this bundle, too.")
+        Path | None, typer.Option(help="Write the bundle here, too; it lies in the run's folder.")
     ] = None,
 ) -> None:
     """Train SHARE on annotated recordings (needs the extra `train`)."""
     with _training_installed():
         from streamer.config_file import read_config  # noqa: PLC0415
-        from streamer.datasets.folder import survey_folder  # noqa: PLC0415
+        from streamer.datasets.dataset import Survey  # noqa: PLC0415
         from streamer.datasets.names import read_names  # noqa: PLC0415
-        from streamer.training.compiler import compile_run  # noqa: PLC0415
+        from streamer.training.compiler import BUNDLE_FILE, compile_run  # noqa: PLC0415
         from streamer.training.config import TrainingConfig  # noqa: PLC0415
-        from streamer.training.defaults import configure, rename_labels, unnamed  # noqa: PLC0415
+        from streamer.training.data import read_content  # noqa: PLC0415
+        from streamer.training.defaults import (  # noqa: PLC0415
+            configure,
+            move_data,
+            rename_labels,
+            unnamed,
+        )
         from streamer.training.trainer import train as train_network  # noqa: PLC0415
 
+    if source.is_dir() and data is not None:
+        raise typer.BadParameter(
+            "goes with a configuration; a folder is its own", param_hint="data"
+        )
     config = configure(source) if source.is_dir() else read_config(source, TrainingConfig)
+    if data is not None:
+        config = move_data(config, data)
     if labels is not None:
         config = rename_labels(config, read_names(labels, config.data.labels))
     if unnamed(config.data.labels):
@@ -209,7 +229,7 @@ def train(
             "--labels gives them names",
             err=True,
         )
-    typer.echo(f"{config.data.sessions}: {survey_folder(config.data.sessions)}")
+    typer.echo(f"{config.data.sessions}: {Survey.of(read_content(config.data))}")
     typer.echo(
         f"the best epoch is chosen by {', '.join(config.data.validation)}; "
         f"measured on {', '.join(config.data.test) or 'nobody'}"
@@ -217,9 +237,12 @@ def train(
     result = train_network(config, out)
     measured = ", ".join(f"{name} {value:.3f}" for name, value in result.accuracy.items())
     typer.echo(f"{out}: best epoch {result.best_epoch + 1}; on test people: {measured or 'none'}")
+    compiled = out / BUNDLE_FILE
+    manifest = compile_run(out, compiled, bundle.stem if bundle else out.name)
+    Console().print(describe_bundle(manifest, compiled.stat().st_size), highlight=False)
     if bundle is not None:
-        manifest = compile_run(out, bundle, bundle.stem)
-        Console().print(describe_bundle(manifest, bundle.stat().st_size), highlight=False)
+        bundle.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(compiled, bundle)
 
 
 LabelSource = Annotated[
@@ -328,13 +351,22 @@ def compile_bundle(
 @app.command()
 def inspect(
     bundle: Annotated[
-        Path | None, typer.Argument(help="The bundle; the packaged one by default.")
-    ] = None,
+        str, typer.Argument(help="A bundle's file, or one that `streamer bundles` lists.")
+    ] = DEFAULT_BUNDLE,
 ) -> None:
     """Show what a bundle recognises and what it needs."""
-    path = bundle or default_bundle()
-    manifest = ShareModel.load(path).manifest
-    Console().print(describe_bundle(manifest, path.stat().st_size), highlight=False)
+    manifest = ShareModel.load(bundle).manifest
+    Console().print(describe_bundle(manifest, find_bundle(bundle).stat().st_size), highlight=False)
+
+
+@app.command()
+def bundles() -> None:
+    """List the packaged bundles; wherever a bundle is asked for, such a name will do."""
+    found = [
+        (ShareModel.load(path).manifest, path.stat().st_size)
+        for path in packaged_bundles().values()
+    ]
+    Console().print(list_bundles(found), highlight=False)
 
 
 @app.command()
@@ -486,7 +518,7 @@ async def _serve(
     recorder: Recorder | None = None,
     seconds: float | None = None,
 ) -> None:
-    recognizer = Recognizer.load(settings.model.bundle or default_bundle(), settings.model.hop_s)
+    recognizer = Recognizer.load(settings.model.bundle, settings.model.hop_s)
     broker = settings.mqtt.broker
     gateway = Gateway(
         adapters,

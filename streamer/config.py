@@ -12,6 +12,7 @@ from device_adapters.mqtt.subscriber import MqttOptions
 from device_adapters.samples import check_name
 from streamer.config_file import Section, read_config, validate
 from streamer.errors import ConfigError
+from streamer.share.packaged import DEFAULT_BUNDLE
 from streamer.wearers import WearerConfig
 
 DEFAULT_LISTEN = "127.0.0.1:1883"
@@ -21,13 +22,13 @@ class ModelConfig(Section):
     """What recognises.
 
     Attributes:
-        bundle: the bundle; the packaged one by default.
+        bundle: the bundle, by its path or a packaged one's name.
         hop_s: seconds between two labels; the bundle's default if not set.
         check_streams: whether streams are refused whose first samples show that units or gravity
             are not what they are said to be.
     """
 
-    bundle: Path | None = None
+    bundle: Path = Path(DEFAULT_BUNDLE)
     hop_s: float | None = Field(default=None, gt=0, le=60)
     check_streams: bool = True
 

@@ -27,7 +27,8 @@ from streamer.gateway import Gateway
 from streamer.messages import Label
 from streamer.publishers.console import as_text
 from streamer.publishers.mqtt import MqttPublisher
-from streamer.recognizer import Recognizer, default_bundle
+from streamer.recognizer import Recognizer
+from streamer.share.packaged import DEFAULT_BUNDLE
 from streamer.subscription import subscribe
 from streamer.watch import REFRESHES_PER_SECOND, probability_bar
 
@@ -107,7 +108,7 @@ async def run_demo(console: Console, speed: float) -> dict[str, Any]:
     view = _View(console, score, speed)
     address = BrokerAddress(url=f"mqtt://{HOST}:{_free_port()}")
     adapter = ReplayAdapter(ReplayOptions(file=session, speed=speed))
-    recognizer = await asyncio.to_thread(Recognizer.load, default_bundle())
+    recognizer = await asyncio.to_thread(Recognizer.load, DEFAULT_BUNDLE)
     gateway = Gateway([adapter], recognizer, [MqttPublisher(address, GATEWAY_NAME)])
     ready = asyncio.Event()
     labels = subscribe(f"{address.url}/har/{GATEWAY_NAME}/+/activity", ready=ready)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Self
 
@@ -26,11 +25,6 @@ LARGEST_BATCH = 64
 PROBABILITY_DIGITS = 4
 TIME_DIGITS = 6
 """Microseconds: finer than any wearable's clock, coarser than float64's error in today's epoch."""
-
-
-def default_bundle() -> Path:
-    """Return the bundle that comes with the package."""
-    return Path(str(files("streamer") / "resources" / "hapt.onnx"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +68,7 @@ class Recognizer:
         hop_s: seconds between two labels of a stream; the bundle's default if None.
 
     Example:
-        >>> recognizer = Recognizer.load(default_bundle())
+        >>> recognizer = Recognizer.load("waist")
         >>> recognizer.manifest.label_set.names[:3]
         ('walk', 'walk up stairs', 'walk down stairs')
     """
@@ -99,12 +93,12 @@ class Recognizer:
 
     @classmethod
     def load(cls, bundle: Path | str, hop_s: float | None = None) -> Self:
-        """Load a bundle.
+        """Load a bundle, by its path or a packaged one's name.
 
         Raises:
             BundleError: it is missing, damaged or no bundle.
         """
-        return cls(ShareModel.load(Path(bundle)), hop_s)
+        return cls(ShareModel.load(bundle), hop_s)
 
     def open(self, info: StreamInfo) -> int:
         """Announce a stream; its batches are then taken by `push`.

@@ -38,7 +38,8 @@ class WearerConfig(Section):
     Attributes:
         channels: for each of the bundle's channels, the device's that it is, as `device/channel`.
         wait_s: how far a device may be behind the others before they go on without it.
-        fallback: a bundle that needs fewer of the channels, for when a device is missing.
+        fallback: a bundle that needs fewer of the channels, for when a device is missing; by its
+            path or a packaged one's name.
     """
 
     channels: dict[str, str] = Field(min_length=1)

@@ -22,7 +22,7 @@ from device_adapters.samples import (
 from device_adapters.session_file import Annotation, SessionWriter
 from fake_bluez import FakeBlueZ, PrivateBus
 from streamer.demo import demo_session
-from streamer.recognizer import default_bundle
+from streamer.share.packaged import DEFAULT_BUNDLE, find_bundle
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -144,7 +144,7 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
 
 @pytest.fixture(scope="session")
 def bundle() -> Path:
-    return default_bundle()
+    return find_bundle(DEFAULT_BUNDLE)
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,21 @@ def test_the_version() -> None:
     assert streamer("--version").stdout == f"{__version__}\n"
 
 
+def test_bundles_lists_what_is_packaged() -> None:
+    rows = [line.split("│") for line in streamer("bundles").stdout.splitlines() if "│" in line]
+    cells = {row[1].strip(): [cell.strip() for cell in row[2:-1]] for row in rows}
+    assert set(cells) == {"waist", "waist-acc", "wrist", "wrist-acc"}
+    assert cells["waist"][:4] == ["waist", "50 Hz", "acc, gyro", "12"]
+    assert cells["wrist-acc"][:4] == ["wrist", "20 Hz", "acc", "18"]
+
+
+def test_a_packaged_bundle_is_known_by_its_name(real_session: Path) -> None:
+    assert "20 Hz" in streamer("inspect", "wrist").stdout
+    lines = streamer("replay", real_session, "--bundle", "waist-acc", "--json").stdout.splitlines()
+    assert parse_label("replay", lines[0].encode()).model.startswith("waist-acc-")
+    assert "packaged bundles are waist, waist-acc, wrist, wrist-acc" in told("inspect", "waste")
+
+
 def test_inspect_shows_the_packaged_bundle() -> None:
     shown = streamer("inspect").stdout
     for fact in (

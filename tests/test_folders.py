@@ -11,8 +11,8 @@ import pytest
 from conftest import EPOCH
 from device_adapters.samples import ACCELERATION, STANDARD_GRAVITY, SampleBatch, StreamInfo
 from device_adapters.session_file import Annotation, SessionWriter
-from streamer.datasets.dataset import Windows
-from streamer.datasets.folder import read_description, read_folder, survey_folder
+from streamer.datasets.dataset import Survey, Windows
+from streamer.datasets.folder import read_description, read_folder
 from streamer.datasets.names import plain_words, read_names
 from streamer.datasets.windows import write_windows
 from streamer.errors import ConfigError, StreamerError
@@ -119,6 +119,7 @@ def test_a_folder_becomes_a_bundle_by_one_command(kitchen: Path, tmp_path: Path)
     manifest = Recognizer.load(bundle).manifest
     assert manifest.label_set.names == ("rest", "shake softly", "shake hard")
     assert (manifest.rate_hz, manifest.window) == (25.0, 64)
+    assert (tmp_path / "run" / "bundle.onnx").read_bytes() == bundle.read_bytes()
     assert manifest.training.licence == "mine"
     assert manifest.measured is not None
     assert manifest.measured.people == ("eve",)
@@ -283,7 +284,7 @@ def test_shares_own_arrays_are_taken_as_they_are(tmp_path: Path, beside: bool) -
     values[3, 2, 1] = np.nan
     np.save(folder / "X_train.npy", values)
     assert len(read_stretches(config.data, config.data.labels)) == 79
-    assert survey_folder(folder).not_finite == 1
+    assert Survey.of(read_folder(folder, read_description(folder))).not_finite == 1
     assert windows.labels[:4].tolist() == [0, 1, 0, 1]
 
 

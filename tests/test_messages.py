@@ -16,7 +16,7 @@ LABEL = Label(
     window=TimeSpan(10.0, 12.54),
     observed=1.0,
     lost=0,
-    model="hapt-12345678",
+    model="waist-12345678",
     seq=3,
 )
 
@@ -32,7 +32,7 @@ def test_the_message_is_as_documented() -> None:
         "window": {"start": 10.0, "end": 12.54},
         "observed": 1.0,
         "lost": 0,
-        "model": "hapt-12345678",
+        "model": "waist-12345678",
         "seq": 3,
     }
 

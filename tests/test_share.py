@@ -13,6 +13,7 @@ from device_adapters.session_file import SessionReader
 from streamer.errors import BundleError
 from streamer.share.bundle import MANIFEST_KEY, UNSEALED, Manifest, digest
 from streamer.share.labels import LabelSet
+from streamer.share.packaged import find_bundle, packaged_bundles
 from streamer.share.runtime import ShareModel
 from streamer.training.compiler import describe, write_bundle
 from streamer.training.config import DataConfig, TrainingConfig
@@ -121,17 +122,32 @@ def test_a_prefix_is_as_likely_as_all_labels_that_begin_with_it(
     assert scores.prefixes[:, 1] == pytest.approx(scores.probabilities[:, walks].sum(axis=1))
 
 
-def test_the_packaged_bundle_says_what_it_is(bundle: Path) -> None:
-    manifest = ShareModel.load(bundle).manifest
-    assert bundle.stat().st_size < 1_500_000
-    assert manifest.label_set.names[:3] == ("walk", "walk up stairs", "walk down stairs")
-    assert len(manifest.labels) == 12
-    assert manifest.units == ("m/s2",) * 3 + ("rad/s",) * 3
-    assert (manifest.rate_hz, manifest.hop, manifest.gravity) == (50.0, 25, True)
+@pytest.mark.parametrize("name", ["waist", "waist-acc", "wrist", "wrist-acc"])
+def test_a_packaged_bundle_says_what_it_is(name: str) -> None:
+    path = find_bundle(name)
+    manifest = ShareModel.load(name).manifest
+    worn, _, alone = name.partition("-")
+    assert (manifest.name, manifest.worn, manifest.gravity) == (name, worn, True)
+    assert (manifest.rate_hz, len(manifest.labels)) == {"waist": (50, 12), "wrist": (20, 18)}[worn]
+    assert manifest.units == ("m/s2",) * 3 + ("rad/s",) * (0 if alone else 3)
     assert manifest.measured is not None
     assert not {*manifest.measured.people} & {*manifest.training.held_out}
+    assert manifest.measured.accuracy > 0.7
+    assert manifest.measured.calibration_error < 0.1
     assert np.allclose(np.array(manifest.transitions).sum(axis=1), 1, atol=1e-4)
-    onnx.checker.check_model(onnx.load(bundle))
+    onnx.checker.check_model(onnx.load(path))
+
+
+def test_the_packaged_bundles_are_small() -> None:
+    assert sum(path.stat().st_size for path in packaged_bundles().values()) < 4_000_000
+
+
+@pytest.mark.parametrize("worn", ["waist", "wrist"])
+def test_an_accelerometer_alone_can_stand_in(worn: str) -> None:
+    full, less = (ShareModel.load(name).manifest for name in (worn, f"{worn}-acc"))
+    assert less.channels == full.channels[:3]
+    for shared in ("labels", "rate_hz", "window", "hop"):
+        assert getattr(less, shared) == getattr(full, shared)
 
 
 def test_the_same_network_compiles_to_the_same_bytes(tmp_path: Path) -> None:

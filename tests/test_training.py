@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from conftest import CHANNELS, EPOCH, UNITS, stream_info
 from device_adapters.samples import SampleBatch
 from device_adapters.session_file import Annotation, SessionWriter
-from streamer.datasets.dataset import UNLABELLED
+from streamer.config_file import read_config
+from streamer.datasets import find_dataset
+from streamer.datasets.dataset import UNLABELLED, Survey
+from streamer.datasets.importing import import_data
+from streamer.datasets.names import renamed
 from streamer.errors import DatasetError, TrainingError
 from streamer.recognizer import Recognizer
 from streamer.share.labels import END, START, LabelSet
@@ -39,7 +43,9 @@ from streamer.training.config import (
 from streamer.training.data import (
     Stretch,
     cut_windows,
+    read_content,
     read_stretches,
+    rejoin,
     transition_matrix,
 )
 from streamer.training.fitting import _Fitting, learning_rate
@@ -47,7 +53,10 @@ from streamer.training.sampling import WindowSampler
 from streamer.training.trainer import build_network, load_run, train
 from streamer.training.word_sequences import WordLearner
 from streamer.training.word_vectors import WordsConfig, initial_vectors
+from test_datasets import write_wisdm
 
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted((ROOT / "configs" / "train").glob("*.toml"))
 SEQUENCES = st.lists(st.lists(st.integers(2, 30), min_size=1, max_size=5), min_size=1, max_size=30)
 
 
@@ -150,6 +159,25 @@ def stretches_of(*lengths: int) -> list[Stretch]:
         Stretch("anna", np.full((length, 3), number, np.float32), np.full(length, number))
         for number, length in enumerate(lengths)
     ]
+
+
+def test_windows_that_overlap_by_half_are_laid_end_to_end_again() -> None:
+    walk = np.arange(80, dtype=np.float32)[:, None]
+    ramp = Stretch("anna", walk, np.zeros(80, dtype=np.int64))
+    other = Stretch("anna", walk + 1000, np.ones(80, dtype=np.int64))
+    windows = [
+        Stretch(of.wearer, of.values[first : first + 32], of.labels[first : first + 32])
+        for of in (ramp, other)
+        for first in (0, 16, 32, 48)
+    ]
+    stranger = Stretch("ben", windows[-1].values, windows[-1].labels)
+    found = rejoin([*windows, stranger])
+    assert [stretch.wearer for stretch in found] == ["anna", "anna", "ben"]
+    for stretch, whole in zip(found[:2], (ramp, other), strict=True):
+        assert np.array_equal(stretch.values, whole.values)
+        assert np.array_equal(stretch.labels, whole.labels)
+    lone = stretches_of(100, 100)
+    assert rejoin(lone) == lone
 
 
 def test_training_windows_move_within_their_stretch() -> None:
@@ -349,9 +377,11 @@ def test_an_interrupted_run_comes_to_the_same_weights(
 def test_a_run_leaves_figures_and_no_checkpoint(sessions: Path, tmp_path: Path) -> None:
     result = train(configuration(sessions), tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"config.json", "result.json", "weights.npz", "curves.png", "confusion.png"}
+    pictures = {"curves.png", "confusion.png", "calibration.png"}
+    assert names == {"config.json", "result.json", "weights.npz", *pictures}
     assert {"loss", "accuracy", "macro_f1"} == {*result.history[0]}
-    assert {"accuracy", "macro_f1", "calibration_error"} == {*result.accuracy}
+    errors = {"calibration_error", "uncalibrated_error"}
+    assert {"accuracy", "macro_f1", *errors} == {*result.accuracy}
     assert np.trace(result.confusion) / np.sum(result.confusion) == result.accuracy["accuracy"]
 
 
@@ -371,6 +401,32 @@ def test_what_cannot_be_learnt_from_is_told(
 ) -> None:
     with pytest.raises((TrainingError, DatasetError), match=told):
         train(configuration(sessions, **changes), tmp_path / "run")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_configuration_fits_its_data_set(path: Path) -> None:
+    data = read_config(path, TrainingConfig).data
+    assert data.dataset is not None
+    dataset = find_dataset(data.dataset)
+    published = dict(zip(dataset.channels, dataset.units, strict=True))
+    assert [published[channel] for channel in data.channels] == list(data.units)
+    assert data.test == dataset.test
+    assert {*data.validation} <= {*dataset.wearers} - {*data.test}
+    assert {*data.labels} == {*renamed(dataset.labels, data.rename)}
+    assert data.rate_hz == dataset.rate_hz
+
+
+def test_a_data_set_is_learnt_from_as_published_and_as_imported(tmp_path: Path) -> None:
+    write_wisdm(tmp_path / "published")
+    wisdm = find_dataset("wisdm-watch")
+    import_data(wisdm, tmp_path / "published", tmp_path / "imported", {})
+    data = read_config(ROOT / "configs" / "train" / "wrist.toml", TrainingConfig).data
+    surveys = [
+        Survey.of(read_content(data.model_copy(update={"sessions": tmp_path / place})))
+        for place in ("published", "imported")
+    ]
+    assert surveys[0] == surveys[1]
+    assert surveys[0].labels == {"walking", "folding clothes"}
 
 
 def test_symmetries_must_have_a_sign_for_each_channel(sessions: Path) -> None:

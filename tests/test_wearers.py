@@ -210,7 +210,7 @@ def test_the_fallback_speaks_while_a_device_is_missing(
     models = [label.model.split("-")[0] for label in labels]
     first, last = models.index("acc"), len(models) - models[::-1].index("acc")
     assert set(models[first:last]) == {"acc"}
-    assert set(models[:first] + models[last:]) == {"hapt"}
+    assert set(models[:first] + models[last:]) == {"waist"}
     assert labels[first].window.end == pytest.approx(start + 8.2, abs=0.6)
     assert labels[last].window.start == pytest.approx(start + 13.9, abs=0.6)
     for label in labels[first:last]:
@@ -269,7 +269,7 @@ async def test_the_gateway_falls_back_until_a_device_is_described_anew(
 def test_a_fallback_of_other_labels_is_refused(tmp_path: Path, bundle: Path) -> None:
     network = ShareNetwork(LabelSet.from_names(("walk",)), 6, SMALL, hidden=20, embedding=8).eval()
     write_bundle(network, manifest_of(network), tmp_path / "other.onnx")
-    with pytest.raises(WearerError, match=r"fallback test has labels \['walk'\]; bundle hapt"):
+    with pytest.raises(WearerError, match=r"fallback test has labels \['walk'\]; bundle waist"):
         opened(bundle, ANNA.model_copy(update={"fallback": tmp_path / "other.onnx"}))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,6 +135,17 @@ class Survey:
     not_finite: int = 0
     out_of_order: int = 0
     gaps: int = 0
+
+    @classmethod
+    def of(cls, content: Iterator[Recording] | Windows) -> Self:
+        """Return the counts of a whole content."""
+        survey = cls()
+        if isinstance(content, Windows):
+            survey.add_windows(content)
+        else:
+            for recording in content:
+                survey.add(recording)
+        return survey
 
     def add(self, recording: Recording) -> None:
         """Count a recording."""

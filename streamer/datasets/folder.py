@@ -11,7 +11,7 @@ from pydantic import Field
 
 from streamer.config_file import Section, read_config
 from streamer.datasets.csv_files import CsvFiles, CsvLayout
-from streamer.datasets.dataset import Dataset, Recording, Survey, Windows
+from streamer.datasets.dataset import Dataset, Recording, Windows
 from streamer.datasets.names import plain_words
 from streamer.datasets.sessions import read_session
 from streamer.datasets.share_arrays import TEST_WEARER, read_share_arrays
@@ -98,24 +98,6 @@ def read_folder(folder: Path, description: Description) -> Iterator[Recording] |
             f"{WINDOWS_FILE}, no X_train.npy, and no {DESCRIPTION_FILE} with a table [csv]",
         )
     return (recording for path in paths for recording in read_session(path))
-
-
-def survey_folder(folder: Path) -> Survey:
-    """Read a folder and count what is in it.
-
-    Raises:
-        ConfigError: its description has a fault.
-        DatasetError: it holds nothing to learn from, or files are malformed.
-        SessionError: a session can't be read.
-    """
-    survey = Survey()
-    content = read_folder(folder, read_description(folder))
-    if isinstance(content, Windows):
-        survey.add_windows(content)
-    else:
-        for recording in content:
-            survey.add(recording)
-    return survey
 
 
 def _is_share(folder: Path) -> bool:

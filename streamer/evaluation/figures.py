@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.special import softmax
+
+from streamer.evaluation.windows import calibration_error, confidence_bins
 
 
 def draw_curves(epochs: Sequence[Mapping[str, float]], path: Path) -> None:
@@ -37,4 +40,35 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) 
         share = shares[row, column]
         colour = "white" if share > 60 else "black"
         axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def draw_calibration(
+    scores: NDArray[np.floating], truth: NDArray[np.int64], temperature: float, path: Path
+) -> None:
+    """Draw accuracy against confidence, without the temperature and with it.
+
+    Args:
+        scores: of each label, [windows, labels].
+        truth: [windows].
+        temperature: that scores are divided by.
+        path: the picture's file.
+    """
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--")
+    for name, divisor in (("temperature 1", 1.0), (f"temperature {temperature:g}", temperature)):
+        probabilities = softmax(scores / divisor, axis=1)
+        windows, confidence, right = confidence_bins(probabilities, truth)
+        error = calibration_error(probabilities, truth)
+        counted = windows > 0
+        axes.plot(
+            confidence[counted] / windows[counted],
+            right[counted] / windows[counted],
+            marker="o",
+            label=f"{name}, expected error {error:.3f}",
+        )
+    axes.set(xlabel="probability of the label", ylabel="share of such windows that are right")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
+    axes.legend(loc="upper left")
     figure.savefig(path, dpi=120)

@@ -62,11 +62,20 @@ def calibration_error(
         truth: [windows].
         bins: how many.
     """
+    _, confidence, right = confidence_bins(probabilities, truth, bins)
+    return float(np.abs(confidence - right).sum() / len(truth))
+
+
+def confidence_bins(
+    probabilities: NDArray[np.floating], truth: NDArray[np.int64], bins: int = CONFIDENCE_BINS
+) -> NDArray[np.float64]:
+    """Return each bin's windows, sum of their best probabilities, and right ones, [3, bins]."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
     bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(bin_of, weights=confidence - right, minlength=bins)
-    return float(np.abs(gaps).sum() / len(truth))
+    counted = np.zeros((3, bins))
+    np.add.at(counted.T, bin_of, np.stack([np.ones_like(confidence), confidence, right], axis=1))
+    return counted
 
 
 def fit_temperature(scores: NDArray[np.floating], truth: NDArray[np.int64]) -> float:

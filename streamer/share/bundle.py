@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from streamer.errors import BundleError, LabelSetError
 from streamer.share.labels import LabelSet
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST_KEY = "share_streamer_manifest"
 """The metadata property that holds the manifest."""
 
@@ -78,11 +78,16 @@ class MeasuredAccuracy(_Part):
     Attributes:
         accuracy: share of windows whose label is that of their middle.
         macro_f1: mean of the labels' F1 scores.
+        calibration_error: how far probabilities and accuracy lie apart on the average (Guo et al.,
+            ICML 2017), between 0 and 1.
+        uncalibrated_error: the same with a temperature of 1.
         people: the wearers on whom it was measured.
     """
 
     accuracy: float
     macro_f1: float
+    calibration_error: float
+    uncalibrated_error: float
     people: tuple[str, ...]
 
 
@@ -99,6 +104,7 @@ class Manifest(_Part):
     Attributes:
         format_version: of this manifest.
         name: of the model.
+        worn: where the device is worn; empty if nobody said.
         labels: the words of every label.
         display_names: how each label is shown to people.
         vocabulary: all words in the order of their tokens.
@@ -119,6 +125,7 @@ class Manifest(_Part):
 
     format_version: int
     name: str
+    worn: str
     labels: tuple[tuple[str, ...], ...]
     display_names: tuple[str, ...]
     vocabulary: tuple[str, ...]

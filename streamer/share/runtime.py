@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from streamer.errors import BundleError
 from streamer.share.bundle import Manifest, digest, parse_manifest
 from streamer.share.labels import LabelSet
+from streamer.share.packaged import find_bundle, packaged_bundles
 
 SAMPLES, BEFORE, POOLED = "samples", "before", "pooled"
 SCORES, PROBABILITIES, PARTIALS = "scores", "probabilities", "partials"
@@ -79,14 +80,19 @@ class ShareModel:
         self.manifest = manifest
 
     @classmethod
-    def load(cls, path: Path) -> "ShareModel":
-        """Load a bundle and check that it is whole.
+    def load(cls, bundle: Path | str) -> "ShareModel":
+        """Load a bundle, by its path or a packaged one's name, and check that it is whole.
 
         Raises:
             BundleError: it is missing, damaged, no bundle, or does not fit its own manifest.
         """
+        path = find_bundle(bundle)
         try:
             data = path.read_bytes()
+        except FileNotFoundError as error:
+            packaged = ", ".join(packaged_bundles())
+            reason = f"can't be read: {error.strerror}; packaged bundles are {packaged}"
+            raise BundleError(path, reason) from error
         except OSError as error:
             raise BundleError(path, f"can't be read: {error.strerror}") from error
         options = onnxruntime.SessionOptions()

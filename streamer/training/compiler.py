@@ -22,6 +22,9 @@ from streamer.training.graph import build_graph, streaming_layout
 from streamer.training.network import ShareNetwork
 from streamer.training.trainer import TrainingResult, load_run
 
+BUNDLE_FILE = "bundle.onnx"
+"""The bundle's name in a run's folder."""
+
 
 def compile_run(run: Path, bundle: Path, name: str) -> Manifest:
     """Compile a finished training run into a bundle for a model of this name.
@@ -43,6 +46,7 @@ def describe(
     return Manifest(
         format_version=FORMAT_VERSION,
         name=name,
+        worn=data.worn,
         labels=label_set.labels,
         display_names=tuple(label.capitalize() for label in label_set.names),
         vocabulary=label_set.vocabulary,
@@ -65,6 +69,8 @@ def describe(
         measured=MeasuredAccuracy(
             accuracy=round(result.accuracy["accuracy"], 4),
             macro_f1=round(result.accuracy["macro_f1"], 4),
+            calibration_error=round(result.accuracy["calibration_error"], 4),
+            uncalibrated_error=round(result.accuracy["uncalibrated_error"], 4),
             people=data.test,
         )
         if result.accuracy

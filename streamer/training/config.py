@@ -17,7 +17,9 @@ class DataConfig(Section):
     Attributes:
         name: the data set's name, for the bundle's manifest.
         licence: its terms, for the manifest.
-        sessions: folder of sessions with annotations.
+        worn: where the device was worn, for the manifest.
+        sessions: folder of sessions with annotations, or whatever else can be learnt from.
+        dataset: the public data set that `sessions` may also be as it was published.
         validation: wearers held out to choose the best epoch and to calibrate.
         test: wearers never learnt from, on whom the accuracy is measured.
         channels: the channels that the model reads, in this order.
@@ -31,7 +33,9 @@ class DataConfig(Section):
 
     name: str
     licence: str
+    worn: str = ""
     sessions: Path
+    dataset: str | None = None
     validation: tuple[str, ...] = Field(min_length=1)
     test: tuple[str, ...] = ()
     channels: tuple[str, ...] = Field(min_length=1)

@@ -1,6 +1,6 @@
 """A folder's annotated recordings as windows to learn from."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_adapters.samples import SampleBatch
+from streamer.datasets import find_dataset, read_dataset
 from streamer.datasets.dataset import UNLABELLED, Recording, Windows
-from streamer.datasets.folder import read_description, read_folder
+from streamer.datasets.folder import DESCRIPTION_FILE, read_description, read_folder
 from streamer.datasets.names import plain_words
 from streamer.errors import TrainingError
 from streamer.resample import GridRuns, Resampler
@@ -60,6 +61,21 @@ class WindowSet:
         return values
 
 
+def read_content(config: DataConfig) -> Iterator[Recording] | Windows:
+    """Read the configuration's folder: one that can be learnt from, or a data set as published.
+
+    Raises:
+        ConfigError: the folder's description has a fault.
+        DatasetError: it holds nothing to learn from, or files are malformed.
+        SessionError: a session can't be read.
+        UnknownDatasetError: there is no data set of that name.
+    """
+    imported = (config.sessions / DESCRIPTION_FILE).is_file()
+    if config.dataset is not None and not imported:
+        return read_dataset(find_dataset(config.dataset), config.sessions)
+    return read_folder(config.sessions, read_description(config.sessions))
+
+
 def read_stretches(config: DataConfig, names: tuple[str, ...]) -> list[Stretch]:
     """Read all recordings, or windows, of the configuration's folder.
 
@@ -69,9 +85,8 @@ def read_stretches(config: DataConfig, names: tuple[str, ...]) -> list[Stretch]:
         StreamMismatchError: a recording lacks a channel.
         TrainingError: windows are of another rate, too short, or lack a channel.
     """
-    description = read_description(config.sessions)
-    content = read_folder(config.sessions, description)
-    rename = {**description.names, **config.rename}
+    content = read_content(config)
+    rename = {**read_description(config.sessions).names, **config.rename}
     if isinstance(content, Windows):
         return list(_window_stretches(content, config, names, rename))
     return [
@@ -80,6 +95,20 @@ def read_stretches(config: DataConfig, names: tuple[str, ...]) -> list[Stretch]:
         if len(recording.times)
         for stretch in _recording_stretches(recording, config, names, rename)
     ]
+
+
+def rejoin(stretches: Iterable[Stretch]) -> list[Stretch]:
+    """Lay windows that overlap by half end to end again, where one goes on with the other's end.
+
+    Sets that were published as such windows can then be cut elsewhere, as recordings are.
+    """
+    runs: list[list[Stretch]] = []
+    for stretch in stretches:
+        if runs and _goes_on(runs[-1][-1], stretch):
+            runs[-1].append(stretch)
+        else:
+            runs.append([stretch])
+    return [_laid_end_to_end(run) if len(run) > 1 else run[0] for run in runs]
 
 
 def cut_windows(stretches: Iterable[Stretch], window: int, stride: int, offset: int) -> WindowSet:
@@ -162,6 +191,26 @@ def _window_stretches(
     for person, values, label in zip(windows.wearers.tolist(), windows.values, labels, strict=True):
         if np.isfinite(values[:, order]).all():
             yield Stretch(person, values[:, order], np.full(length, label))
+
+
+def _goes_on(before: Stretch, after: Stretch) -> bool:
+    half = len(after.values) // 2
+    return (
+        before.wearer == after.wearer
+        and len(before.values) == len(after.values)
+        and np.array_equal(before.labels[-half:], after.labels[:half])
+        and np.array_equal(before.values[-half:], after.values[:half])
+    )
+
+
+def _laid_end_to_end(run: Sequence[Stretch]) -> Stretch:
+    first, *others = run
+    half = len(first.values) // 2
+    return Stretch(
+        first.wearer,
+        np.concatenate([first.values, *(other.values[half:] for other in others)]),
+        np.concatenate([first.labels, *(other.labels[half:] for other in others)]),
+    )
 
 
 def _label(published: str, rename: Mapping[str, str], names: tuple[str, ...]) -> int:

@@ -107,6 +107,12 @@ def rename_labels(config: TrainingConfig, names: Mapping[str, str]) -> TrainingC
     return config.model_copy(update={"data": data.model_copy(update=changed)})
 
 
+def move_data(config: TrainingConfig, sessions: Path) -> TrainingConfig:
+    """Return the configuration with its data in another place."""
+    data = config.data.model_copy(update={"sessions": sessions})
+    return config.model_copy(update={"data": data})
+
+
 def unnamed(labels: Sequence[str]) -> bool:
     """Return whether the labels are plain numbers, whose words mean nothing."""
     return all(word.isdigit() for label in labels for word in label.split())

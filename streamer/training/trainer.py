@@ -10,7 +10,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streamer.errors import TrainingError
-from streamer.evaluation.figures import draw_confusion, draw_curves
+from streamer.evaluation.figures import draw_calibration, draw_confusion, draw_curves
 from streamer.evaluation.windows import fit_temperature, measure_windows
 from streamer.share.labels import LabelSet
 from streamer.training.config import TrainingConfig
@@ -19,6 +19,7 @@ from streamer.training.data import (
     WindowSet,
     cut_windows,
     read_stretches,
+    rejoin,
     transition_matrix,
 )
 from streamer.training.fitting import History, fit, label_scores
@@ -33,6 +34,7 @@ RESULT_FILE = "result.json"
 CHECKPOINT_FILE = "checkpoint.npz"
 CURVES_FILE = "curves.png"
 CONFUSION_FILE = "confusion.png"
+CALIBRATION_FILE = "calibration.png"
 
 
 @dataclass(slots=True)
@@ -44,7 +46,8 @@ class TrainingResult:
         best_epoch: the epoch whose weights were kept, counted from 0.
         temperature: by which scores are divided so that probabilities are honest.
         transitions: probability of each label a hop after each other, [labels, labels].
-        accuracy: accuracy, macro-F1 and expected calibration error on the test people.
+        accuracy: accuracy, macro-F1 and expected calibration error, with and without the
+            temperature, on the test people.
         confusion: counts on the test people, [labels, labels]; rows are truth.
     """
 
@@ -134,14 +137,17 @@ def train(config: TrainingConfig, folder: Path) -> TrainingResult:
     draw_curves(result.history, folder / CURVES_FILE)
     if people.test is not None:
         scores = label_scores(learner, people.test)
-        metrics = measure_windows(scores, people.test.labels, result.temperature)
+        truth = people.test.labels
+        metrics = measure_windows(scores, truth, result.temperature)
         result.accuracy = {
             "accuracy": metrics.accuracy,
             "macro_f1": metrics.macro_f1,
             "calibration_error": metrics.calibration_error,
+            "uncalibrated_error": measure_windows(scores, truth).calibration_error,
         }
         result.confusion = metrics.confusion.tolist()
         draw_confusion(metrics.confusion, label_set.names, folder / CONFUSION_FILE)
+        draw_calibration(scores, truth, result.temperature, folder / CALIBRATION_FILE)
     np.savez(
         folder / WEIGHTS_FILE,
         allow_pickle=False,
@@ -195,7 +201,7 @@ class _People:
         if missing := {*data.validation, *data.test} - found:
             raise TrainingError(f"no session of {sorted(missing)} in {data.sessions}")
         held_out = {*data.validation, *data.test}
-        learn = [stretch for stretch in stretches if stretch.wearer not in held_out]
+        learn = rejoin(stretch for stretch in stretches if stretch.wearer not in held_out)
         if not learn:
             raise TrainingError(f"every wearer in {data.sessions} is held out; none is left")
 
