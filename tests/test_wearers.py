@@ -257,7 +257,7 @@ async def test_the_gateway_falls_back_until_a_device_is_described_anew(
     told = [parse_label("anna", payload) for payload in collector.payloads]
     # Of a device that is described anew nobody knows what it missed.
     assert [replace(label, lost=0) for label in told] == [replace(own, lost=0) for own in direct]
-    assert {label.model.split("-")[0] for label in direct} == {"hapt", "acc"}
+    assert {label.model.split("-")[0] for label in direct} == {"waist", "acc"}
     statistics = gateway.statistics()
     assert statistics.refused == {}
     (wearer,) = statistics.wearers
