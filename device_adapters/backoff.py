@@ -15,7 +15,7 @@ class Backoff:
     The first fault after a success is told as a warning, the ones that repeat it are not.
 
     Args:
-        whom: who is to be reached, such as `broker mqtt://127.0.0.1:1883`.
+        whom: who is to be reached, such as `wearable 'anna'`; errors may begin with it too.
     """
 
     def __init__(self, whom: str) -> None:
@@ -25,7 +25,8 @@ class Backoff:
     async def wait(self, error: Exception) -> None:
         """Tell of a fault and sleep until the next attempt."""
         level = logging.WARNING if self._pause == FIRST_PAUSE_SECONDS else logging.DEBUG
-        _log.log(level, "%s: %s; trying again", self._whom, error)
+        reason = str(error).removeprefix(f"{self._whom}: ")
+        _log.log(level, "%s: %s; trying again", self._whom, reason)
         pause = self._pause
         self._pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         await asyncio.sleep(pause)

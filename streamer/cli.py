@@ -34,7 +34,7 @@ from streamer.listen import listen as listen_to
 from streamer.listen import wearable_named
 from streamer.publishers import Publisher
 from streamer.publishers.console import ConsolePublisher, as_json, as_text
-from streamer.publishers.mqtt import MqttPublisher
+from streamer.publishers.mqtt import MqttPublisher, root_topic
 from streamer.recognizer import Recognizer
 from streamer.recorder import Recorder
 from streamer.scan import print_wearables, show_wearables
@@ -531,6 +531,9 @@ async def _serve(
     async with contextlib.AsyncExitStack() as stack:
         if settings.mqtt.embedded:
             await stack.enter_async_context(EmbeddedBroker(broker.host, broker.port))
+        typer.echo(
+            f"gateway {settings.name!r}: labels go to {broker.url}/{root_topic(settings.name)}"
+        )
         try:
             async with asyncio.timeout(seconds):
                 await gateway.run()

@@ -39,7 +39,7 @@ async def subscribe(
     url = broker if isinstance(broker, str) else broker.url
     topic = split_url(url)[3] or ALL_LABELS  # raises the plain error that pydantic would wrap
     address = BrokerAddress(url=url) if isinstance(broker, str) else broker
-    backoff = Backoff(f"broker {address.url}")
+    backoff = Backoff(f"broker {address.url!r}")
     while True:
         try:
             async with connection(address) as connected:

@@ -194,7 +194,7 @@ class MqttAdapter(DeviceAdapter):
             tasks.create_task(self._go_on_without_the_lost(), name="mqtt wearables patience")
 
     async def _stay_subscribed(self) -> None:
-        backoff = Backoff(f"broker {self._options.url}")
+        backoff = Backoff(f"broker {self._options.url!r}")
         while True:
             try:
                 async with connection(self._options) as broker:

@@ -113,7 +113,7 @@ class MqttPublisher(Publisher):
         self._queue.put(message)
 
     async def _stay_connected(self) -> None:
-        backoff = Backoff(f"broker {self._broker.url}")
+        backoff = Backoff(f"broker {self._broker.url!r}")
         will = Message(f"{self._root}/status", b"offline", retain=True)
         while True:
             try:
