@@ -123,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the .npz files")
     parser.add_argument("--bundles", nargs="+", default=list(packaged_bundles()))
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, or renew them")
     parser.add_argument("--figures", type=Path, help="draw into this folder")
     arguments = parser.parse_args()
     figures = {}
@@ -138,7 +138,8 @@ def main() -> None:
         for table in tables(what, figures):
             console.print(table)
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+        known = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+        arguments.json.write_text(json.dumps(known | figures, indent=1) + "\n")
 
 
 def read_people(name: str, data: Path) -> dict[str, WindowSet]:
