@@ -209,8 +209,10 @@ class Recognizer:
         """Run one hop of each of these streams; only whole windows get a label."""
         self._states.reset(hops.slots[hops.fresh])
         scores = self._states.step(hops.slots, hops.samples)
-        probabilities = scores.probabilities[hops.complete].astype(np.float64)
-        return self._tell(hops.of(hops.complete), probabilities.round(PROBABILITY_DIGITS))
+        shares = scores.probabilities.astype(np.float64).round(PROBABILITY_DIGITS)
+        if hops.complete.all():
+            return self._tell(hops, shares)
+        return self._tell(hops.of(hops.complete), shares[hops.complete])
 
     def _tell(self, hops: Hops, shares: NDArray[np.float64]) -> list[Label]:
         # By what is published: so ties fall to the first label, whatever the last digits were.

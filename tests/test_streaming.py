@@ -143,7 +143,7 @@ def test_inputs_are_kept_where_encoding_them_again_is_more_work() -> None:
     assert kept_stages(9, wide, hop=16) == {0: 6, 2: 4, 3: 8, 4: 16}
     assert kept_stages(9, wide, hop=1) == {0: 4, 1: 2, 2: 4, 3: 8, 4: 16}
     assert kept_stages(9, wide, hop=1000) == {0: 34}
-    assert kept_stages(9, [StageShape("dense", 8, 1)], hop=1) == {}
+    assert kept_stages(9, [StageShape("dense", 8, 1)], hop=1) == {0: 0}
 
 
 def test_a_reset_slot_knows_nothing_of_before(

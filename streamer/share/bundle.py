@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from streamer.errors import BundleError, LabelSetError
 from streamer.share.labels import LabelSet
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MANIFEST_KEY = "share_streamer_manifest"
 """The metadata property that holds the manifest."""
 
@@ -40,12 +40,14 @@ class Streaming(_Part):
 
     Attributes:
         receptive_field: samples that one output of the encoder sees.
-        kept: shapes of the encoder's caches; the first is of samples, [time, channels].
+        context: samples before the new ones that the first of their outputs still see.
+        kept: shapes of the encoder's caches, [1, time, channels].
         sums: sums over time in a partial result; merged by adding.
         maxima: maxima over time in a partial result, after the sums; merged by the larger.
     """
 
     receptive_field: int = Field(gt=0)
+    context: int = Field(ge=0)
     kept: tuple[tuple[int, ...], ...]
     sums: int = Field(ge=0)
     maxima: int = Field(ge=0)

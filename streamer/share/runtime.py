@@ -4,10 +4,10 @@ The graph takes the new samples of each stream and what it kept of the stream be
 
 | input | | |
 |---|---|---|
-| `samples` | float32 [batch, time, channels] | the new samples |
+| `samples` | float32 [batch, 1, channels, span] | the new samples, after those of the context |
 | `kept_0` ... | float32 [batch, ...] | the encoder's caches, of the manifest's shapes |
 | `before` | float64 [batch, partial] | the partial result of the window's earlier outputs |
-| `pooled` | float32 [2, time] | ones at the new outputs that belong to its head, and to its tail |
+| `pooled` | float32 [time, 2] | ones at the new outputs that belong to its head, and to its tail |
 
 and gives `scores` and `probabilities` [batch, labels], the caches `next_kept_0` ..., and `partials`
 [batch, 2, partial]: those of the head and of the tail. The window that is scored is what was before
@@ -129,15 +129,19 @@ class BoundGraph:
     """The graph bound to arrays, so that nothing is converted or allocated from run to run.
 
     Attributes:
-        samples, kept, before, pooled: the inputs, zeros at first; see the module's text.
-        partials, next_kept: the outputs; every run writes over them.
+        samples: the new samples, [batch, time, channels].
+        pasts: what was kept of the streams: the context, [batch, channels, context]; the caches.
+        next_pasts: what is to be kept; the new context shares its memory with `samples`.
+        before, pooled: the other inputs; all are zeros at first; see the module's text.
+        partials: an output; every run writes over it.
     """
 
     def __init__(self, session: Any, manifest: Manifest, batch: int, time: int) -> None:  # noqa: ANN401
         self._session = session
         self._binding = session.io_binding()
         self._label_set = manifest.label_set
-        sizes = {"batch": batch, "time": time}
+        context = manifest.streaming.context
+        sizes = {"batch": batch, "time": time, "span": context + time}
         arrays = {}
         for ends, bind in (
             (session.get_inputs(), self._binding.bind_ortvalue_input),
@@ -149,9 +153,11 @@ class BoundGraph:
                 # It shares the array's memory.
                 bind(end.name, onnxruntime.OrtValue.ortvalue_from_numpy(arrays[end.name]))
         caches = range(len(manifest.streaming.kept))
-        self.samples, self.before, self.pooled = arrays[SAMPLES], arrays[BEFORE], arrays[POOLED]
-        self.kept = [arrays[kept(number)] for number in caches]
-        self.next_kept = [arrays[next_kept(number)] for number in caches]
+        picture = arrays[SAMPLES][:, 0]
+        self.samples = picture[:, :, context:].transpose(0, 2, 1)
+        self.pasts = [picture[:, :, :context], *(arrays[kept(number)] for number in caches)]
+        self.next_pasts = [picture[:, :, time:], *(arrays[next_kept(number)] for number in caches)]
+        self.before, self.pooled = arrays[BEFORE], arrays[POOLED]
         self.partials = arrays[PARTIALS]
         self._scores, self._probabilities = arrays[SCORES], arrays[PROBABILITIES]
 
@@ -163,9 +169,9 @@ class BoundGraph:
 
 def pooling_masks(time: int, head: int, tail: int) -> NDArray[np.float32]:
     """Return `pooled` for `time` new outputs: the last `tail` are its tail, `head` come before."""
-    masks = np.zeros((2, time), dtype=np.float32)
-    masks[0, time - tail - head : time - tail] = 1
-    masks[1, time - tail :] = 1
+    masks = np.zeros((time, 2), dtype=np.float32)
+    masks[time - tail - head : time - tail, 0] = 1
+    masks[time - tail :, 1] = 1
     return masks
 
 
@@ -174,9 +180,9 @@ def _check_graph(path: Path, session: Any, manifest: Manifest) -> None:  # noqa:
     shapes = {end.name: tuple(end.shape[1:]) for end in ends}
     layout, labels = manifest.streaming, len(manifest.labels)
     needed = {
-        SAMPLES: ("time", len(manifest.channels)),
+        SAMPLES: (1, len(manifest.channels), "span"),
         BEFORE: (layout.partial,),
-        POOLED: ("time",),
+        POOLED: (2,),
         SCORES: (labels,),
         PROBABILITIES: (labels,),
         PARTIALS: (2, layout.partial),

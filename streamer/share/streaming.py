@@ -25,9 +25,6 @@ Slots = NDArray[np.intp]
 BOUND_GRAPHS = 16
 """Batch sizes for which the graph stays bound."""
 
-OPEN, TAIL = 0, 1
-"""Of each stream's recent outputs: the present run's blocks with the tail, and the tail alone."""
-
 
 class StreamStates:
     """The model's memory of many streams.
@@ -49,8 +46,13 @@ class StreamStates:
         self._sums = layout.sums
         self._run_length = max(blocks - 1, 0)
         self._has_blocks = blocks > 0
-        self._kept = [np.zeros((capacity, *shape), dtype=np.float32) for shape in layout.kept]
-        self._recent = np.zeros((capacity, 2, layout.partial))
+        channels = len(model.manifest.channels)
+        shapes = [(channels, layout.context), *layout.kept]
+        self._pasts = [np.zeros((capacity, *shape), dtype=np.float32) for shape in shapes]
+        self._tail = np.zeros((capacity, layout.partial))
+        """Of each stream's newest outputs: those that are not in a block."""
+        self._open = np.zeros_like(self._tail)
+        """The present run's blocks with the tail."""
         self._runs = np.zeros((capacity, self._run_length, layout.partial))
         """Blocks of the present run, then suffixes of the one before."""
         self._position = np.zeros(capacity, dtype=np.intp)
@@ -73,8 +75,9 @@ class StreamStates:
 
     def reset(self, slots: Slots) -> None:
         """Forget what was before: these slots' streams start, or start again."""
-        for array in self._arrays():
-            array[slots] = 0
+        if slots.size:
+            for array in self._arrays():
+                array[slots] = 0
 
     def step(self, slots: Slots, samples: NDArray[np.float32]) -> Scores:
         """Take a hop of each of these slots, each once, and score their windows.
@@ -87,12 +90,12 @@ class StreamStates:
         """
         graph, at = self._bound(len(slots)), _views(slots)
         graph.samples[:] = samples
-        graph.before[:] = self._before(at)
-        for kept, own in zip(self._kept, graph.kept, strict=True):
-            own[:] = kept[at]
+        for past, own in zip(self._pasts, graph.pasts, strict=True):
+            own[:] = past[at]
+        self._before(at, graph.before)
         scores = graph.run()
-        for kept, new in zip(self._kept, graph.next_kept, strict=True):
-            kept[at] = new
+        for past, new in zip(self._pasts, graph.next_pasts, strict=True):
+            past[at] = new
         if self._has_blocks:
             self._remember(slots, at, graph.partials[:, 0], graph.partials[:, 1])
         return scores
@@ -102,36 +105,38 @@ class StreamStates:
         graph.pooled[:] = self._pooled
         return graph
 
-    def _before(self, at: slice | Slots) -> Partials:
-        recent = self._recent[at]
-        if not self._run_length:
-            return recent[:, TAIL]
-        return self._merged(recent[:, OPEN], self._runs[self._place(at)])
+    def _before(self, at: slice | Slots, before: Partials) -> None:
+        """Write what came before the hop's own outputs."""
+        if self._run_length:
+            self._merge(self._open[at], self._runs[self._place(at)], before)
+        else:
+            before[:] = self._tail[at]
 
     def _remember(self, slots: Slots, at: slice | Slots, head: Partials, tail: Partials) -> None:
         if self._run_length:
-            joined = self._merged(self._recent[at], head[:, None])
-            self._runs[self._place(at)] = joined[:, TAIL]
-            self._recent[at, OPEN] = self._merged(joined[:, OPEN], tail)
-            self._position[at] += 1
-        self._recent[at, TAIL] = tail
+            self._runs[self._place(at)] = self._merge(self._tail[at], head)
+            self._open[at] = self._merge(self._merge(self._open[at], head), tail)
+        self._tail[at] = tail
         if self._run_length:
-            self._end_runs(slots[self._position[at] == self._run_length])
+            following = self._position[at] + 1
+            self._position[at] = following
+            self._end_runs(slots[following == self._run_length])
 
     def _end_runs(self, slots: Slots) -> None:
         """Turn the blocks of finished runs into suffixes, and begin new ones."""
         if not slots.size:
             return
-        run = self._runs[slots][:, ::-1]
+        at = _views(slots)
+        run = self._runs[at][:, ::-1]
         sums, maxima = run[..., : self._sums], run[..., self._sums :]
         np.add.accumulate(sums, axis=1, out=sums)
         np.maximum.accumulate(maxima, axis=1, out=maxima)
-        self._runs[slots] = run[:, ::-1]
-        self._recent[slots, OPEN] = self._recent[slots, TAIL]
-        self._position[slots] = 0
+        self._runs[at] = run[:, ::-1]
+        self._open[at] = self._tail[at]
+        self._position[at] = 0
 
-    def _merged(self, one: Partials, other: Partials) -> Partials:
-        merged = one + other
+    def _merge(self, one: Partials, other: Partials, into: Partials | None = None) -> Partials:
+        merged = np.add(one, other, into)
         if self._sums < merged.shape[-1]:
             maxima = merged[..., self._sums :]
             np.maximum(one[..., self._sums :], other[..., self._sums :], out=maxima)
@@ -142,7 +147,7 @@ class StreamStates:
         return at, position[0] if isinstance(at, slice) else position
 
     def _arrays(self) -> list[NDArray[Any]]:
-        return [*self._kept, self._recent, self._runs, self._position]
+        return [*self._pasts, self._tail, self._open, self._runs, self._position]
 
 
 def _views(slots: Slots) -> slice | Slots:

@@ -53,8 +53,11 @@ NO_END = int(np.iinfo(np.int64).max)
 MULTIPLY_ADDS_PER_COPY = 16
 """What it costs to keep a number and set it before the new ones, in a convolution's work."""
 
-CHANNELS, TIME = 1, 2
-"""Axes of what is inside the encoder, [batch, channels, time, 1]."""
+LARGEST_SQUARED = 1e18
+"""What is companded is clipped to it, since its square must fit float32."""
+
+CHANNELS, TIME = 1, 3
+"""Axes of what is inside the encoder, [batch, channels, 1, time]."""
 
 
 def streaming_layout(network: ShareNetwork, hop: int) -> Streaming:
@@ -62,12 +65,12 @@ def streaming_layout(network: ShareNetwork, hop: int) -> Streaming:
     encoder = network.encoder
     stages, pooling = encoder.shape.stages, encoder.pooling
     channels = len(encoder.mean)
-    kept_inputs = kept_stages(channels, stages, hop).items()
+    reaches = kept_stages(channels, stages, hop)
     return Streaming(
         receptive_field=encoder.shape.receptive_field,
+        context=reaches[0],
         kept=tuple(
-            (stages[number - 1].width, reach, 1) if number else (reach, channels)
-            for number, reach in kept_inputs
+            (1, reach, stages[number - 1].width) for number, reach in reaches.items() if number
         ),
         sums=sum(size for _, size in _sums(encoder)),
         maxima=pooling.width * ("maximum" in pooling.names),
@@ -88,7 +91,7 @@ def kept_stages(channels: int, stages: Sequence[StageShape], hop: int) -> dict[i
         reaches[newest] = reaches.get(newest, 0) + stage.reach
         work += multiply_adds(stage, inputs)
         inputs = stage.width
-    return {number: reach for number, reach in reaches.items() if reach}
+    return reaches
 
 
 def multiply_adds(stage: StageShape, inputs: int) -> int:
@@ -114,10 +117,10 @@ def build_graph(
         graph.nodes,
         "share",
         [
-            helper.make_tensor_value_info(SAMPLES, real, ["batch", "time", channels]),
+            helper.make_tensor_value_info(SAMPLES, real, ["batch", 1, channels, "span"]),
             *(helper.make_tensor_value_info(kept(n), real, ["batch", *s]) for n, s in numbered),
             helper.make_tensor_value_info(BEFORE, double, ["batch", layout.partial]),
-            helper.make_tensor_value_info(POOLED, real, [2, "time"]),
+            helper.make_tensor_value_info(POOLED, real, ["time", 2]),
         ],
         [
             helper.make_tensor_value_info(SCORES, real, ["batch", labels]),
@@ -192,28 +195,31 @@ class _Graph:
 
 
 def _encode(graph: _Graph, encoder: Encoder, hop: int) -> tuple[str, str]:
-    """Return the new outputs of the first and of the last stage, each [batch, width, time, 1]."""
+    """Return the new outputs of the first and of the last stage, each [batch, width, 1, time]."""
     reaches = kept_stages(len(encoder.mean), encoder.shape.stages, hop)
-    caches = {number: cache for cache, number in enumerate(reaches)}
-    stem, hidden = "", SAMPLES
-    for number, stage in enumerate(encoder.stages):
+    caches = {number: cache for cache, number in enumerate(list(reaches)[1:])}
+    stem = hidden = _first(graph, encoder, SAMPLES)
+    for number, stage in enumerate(encoder.stages[1:], start=1):
         assert isinstance(stage, Stage)  # noqa: S101 - tells the type checker
         if number in caches:
-            axis = TIME if number else 1
-            hidden = graph.node("Concat", kept(caches[number]), hidden, axis=axis)
-            name = next_kept(caches[number])
-            graph.slice(hidden, -reaches[number], NO_END, axis, name=name)
-        if number:
-            hidden = _later_stage(graph, stage, hidden)
-        else:
-            stem = hidden = _first(graph, encoder, hidden)
+            hidden = _after_kept(graph, caches[number], reaches[number], hidden)
+        hidden = _later_stage(graph, stage, hidden)
     # What is encoded once more for later stages was pooled with the hop before.
-    again = reaches.get(0, 0) - encoder.shape.stages[0].reach
+    again = reaches[0] - encoder.shape.stages[0].reach
     return _cropped(graph, stem, again, 0), hidden
 
 
+def _after_kept(graph: _Graph, cache: int, reach: int, hidden: str) -> str:
+    """Put what was kept before the new ones, and keep the newest."""
+    # Channels last, so that what is copied lies together.
+    by_time = graph.node("Transpose", hidden, perm=[0, 2, 3, 1])
+    joined = graph.node("Concat", kept(cache), by_time, axis=2)
+    graph.slice(joined, -reach, NO_END, 2, name=next_kept(cache))
+    return graph.node("Transpose", joined, perm=[0, 3, 1, 2])
+
+
 def _first(graph: _Graph, encoder: Encoder, samples: str) -> str:
-    """Convolve [batch, time, channels] as a picture, whose rows are samples, with one channel."""
+    """Convolve a picture, [batch, 1, channels, time]: one column a sample."""
     stage = encoder.stages[0]
     assert isinstance(stage, Stage)  # noqa: S101 - tells the type checker
     factor, bias = _folded(stage)
@@ -224,28 +230,59 @@ def _first(graph: _Graph, encoder: Encoder, samples: str) -> str:
     # (x - mean) / deviation before an unpadded convolution is another such convolution.
     kernel = kernel * factor[:, None, None] / _array(encoder.deviation)[:, None]
     bias = bias - (kernel * _array(encoder.mean)[:, None]).sum(axis=(1, 2))
-    picture = graph.node("Unsqueeze", samples, graph.integers(1))
-    weights = kernel.transpose(0, 2, 1)[:, None]
-    mixed = _convolve(graph, stage.shape, picture, weights, bias)
-    return graph.node("Relu", _companded(graph, stage, mixed))
+    return _activated(graph, stage, samples, kernel[:, None], bias)
 
 
 def _later_stage(graph: _Graph, stage: Stage, inputs: str) -> str:
     shape = stage.shape
     factor, bias = _folded(stage)
-    scale = factor[:, None, None, None]
-    if shape.kind == "separable":
-        filters = _array(stage.depthwise.weight)[..., None]
-        mixed = _convolve(graph, shape, inputs, filters, group=len(filters))
-        weights = _array(stage.pointwise.weight)[..., None] * scale
-        change = graph.node("Conv", mixed, graph.floats(weights), graph.floats(bias))
-    else:
-        weights = _array(stage.dense_weight)[..., None] * scale
-        change = _companded(graph, stage, _convolve(graph, shape, inputs, weights, bias))
+    if shape.kind == "dense":
+        weights = _array(stage.dense_weight)[:, :, None] * factor[:, None, None, None]
+        if shape.residual:
+            weights[:, :, 0, shape.kernel // 2] += np.eye(shape.width)
+        return _activated(graph, stage, inputs, weights, bias)
+    filters = _array(stage.depthwise.weight)[:, :, None]
+    mixed = _convolve(graph, shape, inputs, filters, group=len(filters))
+    weights = _array(stage.pointwise.weight)[..., None] * factor[:, None, None, None]
+    change = graph.node("Conv", mixed, graph.floats(weights), graph.floats(bias))
     if shape.residual:
         before = shape.reach // 2
         change = graph.node("Add", change, _cropped(graph, inputs, before, shape.reach - before))
     return graph.node("Relu", change)
+
+
+def _activated(
+    graph: _Graph,
+    stage: Stage,
+    inputs: str,
+    weights: NDArray[np.float64],
+    bias: NDArray[np.float64],
+) -> str:
+    """Convolve; compand the first outputs and normalise them; let nothing be negative."""
+    count, width = stage.shape.companded, stage.shape.width
+    parts = []
+    if count:
+        changes = _convolve(graph, stage.shape, inputs, weights[:count], bias[:count])
+        factor, own_bias = (array[:count, None, None] for array in _batch_norm(stage.norm))
+        scaled = graph.node("Mul", _asinh(graph, changes), graph.floats(factor))
+        parts.append(graph.node("Relu", graph.node("Add", scaled, graph.floats(own_bias))))
+    if count < width:
+        plain = _convolve(graph, stage.shape, inputs, weights[count:], bias[count:])
+        parts.append(graph.node("Relu", plain))
+    return graph.join(parts, axis=CHANNELS)
+
+
+def _asinh(graph: _Graph, inputs: str) -> str:
+    """Return the inverse hyperbolic sine by operators that onnxruntime vectorises.
+
+    That of |x| is log(|x| + sqrt(x x + 1)), which is never above |x|.
+    """
+    limit = graph.floats(LARGEST_SQUARED)
+    bounded = graph.node("Clip", inputs, graph.floats(-LARGEST_SQUARED), limit)
+    square = graph.node("Mul", bounded, bounded)
+    root = graph.node("Sqrt", graph.node("Add", square, graph.floats(1.0)))
+    size = graph.node("Log", graph.node("Add", graph.node("Abs", bounded), root))
+    return graph.node("Max", graph.node("Min", bounded, size), graph.node("Neg", size))
 
 
 def _convolve(
@@ -257,7 +294,7 @@ def _convolve(
     group: int = 1,
 ) -> str:
     constants = [graph.floats(array) for array in (weights, bias) if array is not None]
-    return graph.node("Conv", inputs, *constants, dilations=[shape.dilation, 1], group=group)
+    return graph.node("Conv", inputs, *constants, dilations=[1, shape.dilation], group=group)
 
 
 def _cropped(graph: _Graph, inputs: str, start: int, before_end: int) -> str:
@@ -280,18 +317,6 @@ def _folded(stage: Stage) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     )
 
 
-def _companded(graph: _Graph, stage: Stage, mixed: str) -> str:
-    """Compand a stage's first outputs, [batch, width, time, 1], and normalise them."""
-    count, width = stage.shape.companded, stage.shape.width
-    if not count:
-        return mixed
-    factor, bias = (array[:count, None, None] for array in _batch_norm(stage.norm))
-    changes, *plain = graph.split(mixed, [count, width - count][: 1 + (count < width)], 1)
-    scaled = graph.node("Mul", graph.node("Asinh", changes), graph.floats(factor))
-    normalised = graph.node("Add", scaled, graph.floats(bias))
-    return graph.node("Concat", normalised, *plain, axis=1) if plain else normalised
-
-
 def _batch_norm(norm: nn.BatchNorm1d) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the factor and the bias that a batch normalisation comes to once it is trained."""
     assert norm.running_mean is not None  # noqa: S101 - tells the type checker
@@ -305,32 +330,31 @@ def _batch_norm(norm: nn.BatchNorm1d) -> tuple[NDArray[np.float64], NDArray[np.f
 
 def _pool(graph: _Graph, encoder: Encoder, stem: str, hidden: str, outputs: int) -> str:
     """Write the new outputs' partial results; return the features of a window of `outputs`."""
-    pooling, rows = encoder.pooling, _by_time(graph, hidden)
+    pooling = encoder.pooling
     parts, sizes, merges = [], [], []
     if sums := _sums(encoder):
-        found = _partial_sums(graph, pooling, rows)
+        found = _partial_sums(graph, pooling, _rows(graph, hidden))
         if encoder.shape.stem_thresholds:
-            found["stem"] = _positives(graph, encoder.stem_positives, _by_time(graph, stem))
-        parts.append(graph.join([found[name] for name, _ in sums], axis=2))
+            found["stem"] = _positives(graph, encoder.stem_positives, _rows(graph, stem))
+        parts.append(graph.join([found[name] for name, _ in sums], axis=CHANNELS))
         sizes.append(sum(size for _, size in sums))
         merges.append(("ReduceSum", "Add"))
     if "maximum" in pooling.names:
-        parts.append(_partial_maxima(graph, rows))
+        parts.append(_partial_maxima(graph, hidden))
         sizes.append(pooling.width)
         merges.append(("ReduceMax", "Max"))
-    graph.node("Concat", *parts, axis=2, name=PARTIALS)
-    before = graph.split(BEFORE, sizes, axis=1)
+    graph.node("Transpose", graph.join(parts, axis=CHANNELS), perm=[0, 2, 1], name=PARTIALS)
+    before = graph.split(BEFORE, sizes, axis=CHANNELS)
     merged = [
-        graph.node(merge, graph.node(reduce, part, graph.integers(1), keepdims=0), earlier)
+        graph.node(merge, graph.node(reduce, part, graph.integers(2), keepdims=0), earlier)
         for (reduce, merge), part, earlier in zip(merges, parts, before, strict=True)
     ]
     return _features(graph, encoder, merged, outputs)
 
 
-def _by_time(graph: _Graph, hidden: str) -> str:
-    """Return outputs as [batch, time, width]."""
-    by_time = graph.node("Transpose", hidden, perm=[0, TIME, CHANNELS, 3])
-    return graph.node("Squeeze", by_time, graph.integers(3))
+def _rows(graph: _Graph, hidden: str) -> str:
+    """Return outputs as [batch, width, time]."""
+    return graph.node("Squeeze", hidden, graph.integers(2))
 
 
 def _sums(encoder: Encoder) -> list[tuple[str, int]]:
@@ -351,20 +375,20 @@ def _sums(encoder: Encoder) -> list[tuple[str, int]]:
 
 
 def _partial_sums(graph: _Graph, pooling: Pooling, rows: str) -> dict[str, str]:
-    """Return the sums over the new outputs' two parts, each float64 [batch, 2, its size]."""
+    """Return the sums over the new outputs' two parts, each float64 [batch, its size, 2]."""
     found: dict[str, str] = {}
     if "deviation" in pooling.names:
         # A variance from sums of squares loses digits; float64 has them to lose.
         exact, pooled = graph.double(rows), graph.double(POOLED)
-        found["values"] = graph.node("MatMul", pooled, exact)
-        found["squares"] = graph.node("MatMul", pooled, graph.node("Mul", exact, exact))
+        found["values"] = graph.node("MatMul", exact, pooled)
+        found["squares"] = graph.node("MatMul", graph.node("Mul", exact, exact), pooled)
     elif "mean" in pooling.names:
         found["values"] = _total(graph, rows)
     if "attention" in pooling.names:
         assert pooling.attention.bias is not None  # noqa: S101 - tells the type checker
-        weight = graph.floats(_array(pooling.attention.weight)[:, :, 0].T)
+        weight = graph.floats(_array(pooling.attention.weight)[:, :, 0])
         bias = graph.floats(_array(pooling.attention.bias))
-        logits = graph.node("Add", graph.node("MatMul", rows, weight), bias)
+        logits = graph.node("Add", graph.node("MatMul", weight, rows), bias)
         bounds = graph.floats(-LARGEST_LOGIT), graph.floats(LARGEST_LOGIT)
         weights = graph.node("Exp", graph.node("Clip", logits, *bounds))
         found["attended"] = _total(graph, graph.node("Mul", rows, weights))
@@ -376,24 +400,23 @@ def _partial_sums(graph: _Graph, pooling: Pooling, rows: str) -> dict[str, str]:
 
 def _positives(graph: _Graph, positives: Positives, rows: str) -> str:
     slope, threshold = _array(positives.slope), _array(positives.threshold)
-    repeated = graph.join([rows] * len(slope), axis=2)
-    scaled = graph.node("Mul", repeated, graph.floats(slope.ravel()))
-    above = graph.node("Sub", scaled, graph.floats((slope * threshold).ravel()))
+    repeated = graph.join([rows] * len(slope), axis=CHANNELS)
+    scaled = graph.node("Mul", repeated, graph.floats(slope.reshape(-1, 1)))
+    above = graph.node("Sub", scaled, graph.floats((slope * threshold).reshape(-1, 1)))
     return _total(graph, graph.node("Sigmoid", above))
 
 
 def _total(graph: _Graph, rows: str) -> str:
-    return graph.double(graph.node("MatMul", POOLED, rows))
+    return graph.double(graph.node("MatMul", rows, POOLED))
 
 
-def _partial_maxima(graph: _Graph, rows: str) -> str:
-    """Return the maxima over the new outputs' two parts, float64 [batch, 2, width].
+def _partial_maxima(graph: _Graph, hidden: str) -> str:
+    """Return the maxima over the new outputs' two parts, float64 [batch, width, 2].
 
     Outputs are not negative, so that those of the other part may count as zeros.
     """
-    parts = graph.node("Unsqueeze", POOLED, graph.integers(2))
-    masked = graph.node("Mul", graph.node("Unsqueeze", rows, graph.integers(1)), parts)
-    return graph.double(graph.node("ReduceMax", masked, graph.integers(2), keepdims=0))
+    masked = graph.node("Mul", hidden, graph.node("Transpose", POOLED, perm=[1, 0]))
+    return graph.double(graph.node("ReduceMax", masked, graph.integers(TIME), keepdims=0))
 
 
 def _features(graph: _Graph, encoder: Encoder, merged: list[str], outputs: int) -> str:
@@ -431,56 +454,70 @@ def _decode(graph: _Graph, network: ShareNetwork, features: str) -> str:
     order = _gate_order(size)
     table = _array(decoder.embedding.weight) @ _array(cell.weight_ih).T
     table = (table + _array(cell.bias_ih) + _array(cell.bias_hh))[:, order]
-    recurrent = graph.floats(_array(cell.weight_hh).T[:, order])
-    hidden, memory = _initial_state(graph, network, features)
-    levels, before = [], [-1]
-    for depth in range(label_set.nodes[-1].depth + 1):
+    recurrent = _array(cell.weight_hh).T[:, order]
+    root = table[label_set.nodes[0].token]
+    memory, *gates = _initial_state(graph, network, features, recurrent, root)
+    hidden, memory = _lstm_step(graph, gates, memory, size)
+    levels, before = [hidden], [0]
+    product_weights = graph.floats(recurrent)
+    for depth in range(1, label_set.nodes[-1].depth + 1):
         level = [i for i, node in enumerate(label_set.nodes) if node.depth == depth]
         origins = [before.index(label_set.nodes[i].parent) for i in level]
         # Children differ in their word alone, so the product is taken once for each parent.
         parents = sorted(set(origins))
         families = [parents.index(origin) for origin in origins]
-        product = graph.node("MatMul", _chosen(graph, hidden, parents, len(before)), recurrent)
-        words = graph.floats(table[[label_set.nodes[i].token for i in level]])
-        gates = graph.node("Add", _repeated(graph, product, families), words)
+        chosen = _chosen(graph, hidden, parents, len(before))
+        product = graph.node("MatMul", chosen, product_weights)
+        words = graph.floats(table[[label_set.nodes[i].token for i in level]][:, None])
+        gates = graph.split(
+            graph.node("Add", _repeated(graph, product, families), words), [3 * size, size], axis=2
+        )
         memory = _repeated(graph, _chosen(graph, memory, parents, len(before)), families)
         hidden, memory = _lstm_step(graph, gates, memory, size)
         levels.append(hidden)
         before = level
-    nodes = graph.reshape(graph.node("Concat", *levels, axis=1), -1, size)
     weight, bias = _array(decoder.output.weight).T, _array(decoder.output.bias)
-    logits = graph.node("Gemm", nodes, graph.floats(weight), graph.floats(bias))
-    output = graph.node("LogSoftmax", logits, axis=1)
-    return graph.reshape(output, -1, len(label_set.nodes) * len(bias))
+    logits = graph.node("MatMul", graph.join(levels, axis=0), graph.floats(weight))
+    output = graph.node("LogSoftmax", graph.node("Add", logits, graph.floats(bias)), axis=2)
+    by_window = graph.node("Transpose", output, perm=[1, 0, 2])
+    return graph.reshape(by_window, -1, len(label_set.nodes) * len(bias))
 
 
-def _initial_state(graph: _Graph, network: ShareNetwork, features: str) -> list[str]:
-    """Return hidden state and memory before the first word, each [batch, 1, size].
+def _initial_state(
+    graph: _Graph,
+    network: ShareNetwork,
+    features: str,
+    recurrent: NDArray[np.float64],
+    root: NDArray[np.float64],
+) -> list[str]:
+    """Return memory and gates of the first step, [1, batch, size], the gates as in `_lstm_step`.
 
-    The features' normalisation is folded into the layers that read them.
+    The features' normalisation is folded into the layers that read them. The first hidden state is
+    only multiplied, so its layer and the product are one.
     """
     encoder, decoder = network.encoder, network.decoder
-    layers = (decoder.initial_hidden, decoder.initial_cell)
-    weight = np.hstack([_array(layer.weight).T for layer in layers])
-    bias = np.hstack([_array(layer.bias) for layer in layers])
+    hidden, memory = decoder.initial_hidden, decoder.initial_cell
+    weight = np.hstack([_array(memory.weight).T, _array(hidden.weight).T @ recurrent])
+    bias = np.hstack([_array(memory.bias), _array(hidden.bias) @ recurrent + root])
     if encoder.shape.normalised:
         factor, offset = _batch_norm(encoder.norm)
         bias = bias + offset @ weight
         weight = factor[:, None] * weight
     size = decoder.cell.hidden_size
     state = graph.node("Gemm", features, graph.floats(weight), graph.floats(bias))
-    return graph.split(graph.reshape(state, -1, 1, 2 * size), [size, size], axis=2)
+    by_node = graph.node("Unsqueeze", state, graph.integers(0))
+    return graph.split(by_node, [size, 3 * size, size], axis=2)
 
 
 def _chosen(graph: _Graph, nodes: str, which: list[int], count: int) -> str:
-    """Return some of `count` nodes of a level, [batch, nodes, channels]."""
+    """Return some of `count` nodes of a level, [nodes, batch, channels]."""
     if which == list(range(count)):
         return nodes
-    return graph.node("Gather", nodes, graph.integers(*which), axis=1)
+    return graph.node("Gather", nodes, graph.integers(*which), axis=0)
 
 
 def _repeated(graph: _Graph, parents: str, families: list[int]) -> str:
-    """Return each child's parent, [batch, children, channels]; one for all is left to broadcast."""
+    """Return each child's parent, [children, batch, channels]; one for all is left to broadcast."""
     if len(set(families)) == 1:
         return parents
     return _chosen(graph, parents, families, len(set(families)))
@@ -492,8 +529,16 @@ def _gate_order(hidden: int) -> NDArray[np.int64]:
     return gates[[0, 1, 3, 2]].ravel()
 
 
-def _lstm_step(graph: _Graph, gates: str, memory: str, size: int) -> tuple[str, str]:
-    sigmoids, candidate = graph.split(gates, [3 * size, size], axis=2)
+def _lstm_step(graph: _Graph, gates: Sequence[str], memory: str, size: int) -> tuple[str, str]:
+    """Return hidden state and memory after a step, [nodes, batch, size].
+
+    Args:
+        graph: where the step is written.
+        gates: what goes into the three sigmoids, side by side, and what goes into the tanh.
+        memory: before the step.
+        size: of the cell.
+    """
+    sigmoids, candidate = gates
     admit, forget, emit = graph.split(graph.node("Sigmoid", sigmoids), [size] * 3, axis=2)
     remembered = graph.node("Mul", forget, memory)
     admitted = graph.node("Mul", admit, graph.node("Tanh", candidate))

@@ -40,7 +40,8 @@ class StageShape:
         width: channels out.
         kernel: taps over time.
         dilation: samples between taps.
-        residual: whether the cropped input is added before the ReLU.
+        residual: whether the cropped input is added before the ReLU; one more weight of the middle
+            tap, so that such a stage has an odd kernel. It compands nothing.
         companded: how many outputs, the first ones, of a dense stage see changes alone, on a
             scale that is linear for small ones and logarithmic for large ones. What sways a
             sitting person is a hundredth of a step; on the common scale it is lost.
@@ -52,6 +53,10 @@ class StageShape:
     dilation: int = 1
     residual: bool = False
     companded: int = 0
+
+    def __post_init__(self) -> None:
+        if self.residual and (self.kernel % 2 == 0 or self.companded):
+            raise ValueError(f"{self} is residual: its kernel must be odd, and companded 0")
 
     @property
     def reach(self) -> int:
