@@ -102,11 +102,20 @@ class SegmentTracker:
 
         By what the messages hold, so that whoever reads them can follow.
         """
-        shares = np.empty((len(labels), len(self._names)))
-        for own, label in zip(shares, labels, strict=True):
-            told = {label.label: label.p} | {other.label: other.p for other in label.alternatives}
-            own.fill(max(0.0, 1.0 - sum(told.values())) / max(1, len(self._names) - len(told)))
-            own[[self._number[name] for name in told]] = list(told.values())
+        size = len(self._names)
+        numbers: list[int] = []
+        told: list[float] = []
+        for label in labels:
+            numbers.append(self._number[label.label])
+            told.append(label.p)
+            for other in label.alternatives:
+                numbers.append(self._number[other.label])
+                told.append(other.p)
+        counts = np.array([1 + len(label.alternatives) for label in labels])
+        rows = np.repeat(np.arange(len(labels)), counts)
+        untold = np.maximum(0.0, 1.0 - np.bincount(rows, told)) / np.maximum(1, size - counts)
+        shares = np.repeat(untold, size).reshape(len(labels), size)
+        shares[rows, numbers] = told
         evidence: Probabilities = np.sqrt(np.maximum(shares, LEAST_PROBABILITY))
         return evidence
 

@@ -33,19 +33,20 @@ _log.propagate = False  # what gmqtt has to say is raised here as an error
 
 
 class _Unacknowledged(PersistentStorage):  # type: ignore[misc] # gmqtt is untyped
-    """Where gmqtt keeps what the broker has not acknowledged; here, who waits for it."""
+    """In place of the messages that the broker has not acknowledged, those who wait for it.
+
+    gmqtt would keep the messages for a connection of its own making; see `NEVER_RECONNECT`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.futures: dict[int, asyncio.Future[None]] = {}
         self.newest: asyncio.Future[None]
 
-    def push_message(self, mid: int, raw_package: bytes) -> None:
-        super().push_message(mid, raw_package)
+    def push_message(self, mid: int, raw_package: bytes) -> None:  # noqa: ARG002 - gmqtt's
         self.newest = self.futures[mid] = asyncio.get_running_loop().create_future()
 
     def remove_message_by_mid(self, mid: int) -> None:
-        super().remove_message_by_mid(mid)
         future = self.futures.pop(mid, None)
         if future is not None and not future.done():
             future.set_result(None)
