@@ -454,24 +454,19 @@ def _decode(graph: _Graph, network: ShareNetwork, features: str) -> str:
     order = _gate_order(size)
     table = _array(decoder.embedding.weight) @ _array(cell.weight_ih).T
     table = (table + _array(cell.bias_ih) + _array(cell.bias_hh))[:, order]
-    recurrent = _array(cell.weight_hh).T[:, order]
-    root = table[label_set.nodes[0].token]
-    memory, *gates = _initial_state(graph, network, features, recurrent, root)
-    hidden, memory = _lstm_step(graph, gates, memory, size)
-    levels, before = [hidden], [0]
-    product_weights = graph.floats(recurrent)
-    for depth in range(1, label_set.nodes[-1].depth + 1):
+    recurrent = graph.floats(_array(cell.weight_hh).T[:, order])
+    hidden, memory = _initial_state(graph, network, features)
+    levels, before = [], [-1]
+    for depth in range(label_set.nodes[-1].depth + 1):
         level = [i for i, node in enumerate(label_set.nodes) if node.depth == depth]
         origins = [before.index(label_set.nodes[i].parent) for i in level]
         # Children differ in their word alone, so the product is taken once for each parent.
         parents = sorted(set(origins))
         families = [parents.index(origin) for origin in origins]
         chosen = _chosen(graph, hidden, parents, len(before))
-        product = graph.node("MatMul", chosen, product_weights)
+        product = graph.node("MatMul", chosen, recurrent)
         words = graph.floats(table[[label_set.nodes[i].token for i in level]][:, None])
-        gates = graph.split(
-            graph.node("Add", _repeated(graph, product, families), words), [3 * size, size], axis=2
-        )
+        gates = graph.node("Add", _repeated(graph, product, families), words)
         memory = _repeated(graph, _chosen(graph, memory, parents, len(before)), families)
         hidden, memory = _lstm_step(graph, gates, memory, size)
         levels.append(hidden)
@@ -483,22 +478,15 @@ def _decode(graph: _Graph, network: ShareNetwork, features: str) -> str:
     return graph.reshape(by_window, -1, len(label_set.nodes) * len(bias))
 
 
-def _initial_state(
-    graph: _Graph,
-    network: ShareNetwork,
-    features: str,
-    recurrent: NDArray[np.float64],
-    root: NDArray[np.float64],
-) -> list[str]:
-    """Return memory and gates of the first step, [1, batch, size], the gates as in `_lstm_step`.
+def _initial_state(graph: _Graph, network: ShareNetwork, features: str) -> list[str]:
+    """Return hidden state and memory before the first word, each [1, batch, size].
 
-    The features' normalisation is folded into the layers that read them. The first hidden state is
-    only multiplied, so its layer and the product are one.
+    The features' normalisation is folded into the layers that read them.
     """
     encoder, decoder = network.encoder, network.decoder
-    hidden, memory = decoder.initial_hidden, decoder.initial_cell
-    weight = np.hstack([_array(memory.weight).T, _array(hidden.weight).T @ recurrent])
-    bias = np.hstack([_array(memory.bias), _array(hidden.bias) @ recurrent + root])
+    layers = (decoder.initial_hidden, decoder.initial_cell)
+    weight = np.hstack([_array(layer.weight).T for layer in layers])
+    bias = np.hstack([_array(layer.bias) for layer in layers])
     if encoder.shape.normalised:
         factor, offset = _batch_norm(encoder.norm)
         bias = bias + offset @ weight
@@ -506,7 +494,7 @@ def _initial_state(
     size = decoder.cell.hidden_size
     state = graph.node("Gemm", features, graph.floats(weight), graph.floats(bias))
     by_node = graph.node("Unsqueeze", state, graph.integers(0))
-    return graph.split(by_node, [size, 3 * size, size], axis=2)
+    return graph.split(by_node, [size, size], axis=2)
 
 
 def _chosen(graph: _Graph, nodes: str, which: list[int], count: int) -> str:
@@ -529,16 +517,8 @@ def _gate_order(hidden: int) -> NDArray[np.int64]:
     return gates[[0, 1, 3, 2]].ravel()
 
 
-def _lstm_step(graph: _Graph, gates: Sequence[str], memory: str, size: int) -> tuple[str, str]:
-    """Return hidden state and memory after a step, [nodes, batch, size].
-
-    Args:
-        graph: where the step is written.
-        gates: what goes into the three sigmoids, side by side, and what goes into the tanh.
-        memory: before the step.
-        size: of the cell.
-    """
-    sigmoids, candidate = gates
+def _lstm_step(graph: _Graph, gates: str, memory: str, size: int) -> tuple[str, str]:
+    sigmoids, candidate = graph.split(gates, [3 * size, size], axis=2)
     admit, forget, emit = graph.split(graph.node("Sigmoid", sigmoids), [size] * 3, axis=2)
     remembered = graph.node("Mul", forget, memory)
     admitted = graph.node("Mul", admit, graph.node("Tanh", candidate))
