@@ -257,7 +257,9 @@ async def test_a_gateway_reads_wearables_as_the_readme_tells(
     async with taking(fake):
         done = await streamer("run", "-c", config, stop_when=lambda: fake.sent > 52 * 5)
     assert (done.code, done.err) == (0, "")
-    account = re.match(r"(\d+) samples of 1 wearables \(0 lost, .*, (\d+) labels", done.out)
+    first, told = done.out.splitlines()
+    assert re.fullmatch(r"gateway 'gateway': labels go to mqtt://127.0.0.1:\d+/har/gateway", first)
+    account = re.match(r"(\d+) samples of 1 wearables \(0 lost, .*, (\d+) labels", told)
     assert account is not None
     assert int(account[2]) >= 2
     assert not fake.peripheral.connected
