@@ -239,11 +239,12 @@ def released(network: ShareNetwork, windows: Tensor) -> list[int]:
     sequences = [label_set.tokens([START, *words, END]) for words in label_set.labels]
     longest, count = max(map(len, sequences)), len(sequences)
     filled = torch.tensor([[*s, *[PADDING] * (longest - len(s))] for s in sequences])
-    hidden = ((windows - encoder.mean) / encoder.deviation).transpose(1, 2)
-    for stage in encoder.stages:
-        hidden = stage(hidden)
-    copies = hidden[:, None].expand(-1, count, -1, -1).reshape(-1, *hidden.shape[1:])
-    features = encoder.pooling(copies)
+    outputs = encoder.outputs(windows)
+    copies = [
+        output[:, None].expand(-1, count, -1, -1).reshape(-1, *output.shape[1:])
+        for output in outputs
+    ]
+    features = encoder.pooled(copies)
     state = decoder.initial_hidden(features), decoder.initial_cell(features)
     scores = torch.zeros(len(windows), count)
     words = filled.expand(len(windows), -1, -1)

@@ -252,9 +252,17 @@ class Encoder(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Map windows [batch, time, channels] in SI units to features [batch, features]."""
+        return self.pooled(self.outputs(windows))
+
+    def outputs(self, windows: Tensor) -> list[Tensor]:
+        """Return the normalised samples and every stage's outputs, [batch, width, time] each."""
         outputs = [((windows - self.mean) / self.deviation).transpose(1, 2)]
         for stage in self.stages:
             outputs.append(stage(outputs[-1]))
+        return outputs
+
+    def pooled(self, outputs: list[Tensor]) -> Tensor:
+        """Map what `outputs` returns to features [batch, features]."""
         features: Tensor = self.pooling(outputs[-1])
         if self.shape.stem_thresholds:
             # A stream has the newest ones at hand, as many as the last stage gives.
