@@ -239,10 +239,9 @@ def released(network: ShareNetwork, windows: Tensor) -> list[int]:
     sequences = [label_set.tokens([START, *words, END]) for words in label_set.labels]
     longest, count = max(map(len, sequences)), len(sequences)
     filled = torch.tensor([[*s, *[PADDING] * (longest - len(s))] for s in sequences])
-    outputs = encoder.outputs(windows)
     copies = [
-        output[:, None].expand(-1, count, -1, -1).reshape(-1, *output.shape[1:])
-        for output in outputs
+        outputs[:, None].expand(-1, count, -1, -1).reshape(-1, *outputs.shape[1:])
+        for outputs in encoder.encoded(windows)
     ]
     features = encoder.pooled(copies)
     state = decoder.initial_hidden(features), decoder.initial_cell(features)

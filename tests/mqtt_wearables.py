@@ -65,8 +65,7 @@ class OfflineAdapter(MqttAdapter):
         self.collect()
 
     def go_on(self, now: float) -> None:
-        for wearable in list(self._waiting):
-            self._put(wearable.overdue(now))
+        self._go_on(now)
         self.collect()
 
     def collect(self) -> None:

@@ -98,22 +98,27 @@ async def refusal(address: BrokerAddress, topic: str = "wearables/+/imu") -> str
     return reason
 
 
-async def test_samples_come_over_tls_with_password_and_client_certificate(
-    start: Start, credentials: str, tmp_path: Path, client: str, no_leaked_tasks: None
-) -> None:
+@pytest.fixture
+def guarded(start: Start, credentials: str, tmp_path: Path) -> tuple[Mosquitto, dict[str, Any]]:
+    """Return a broker that asks for a certificate and a password, and what it is to be told."""
     pki = Pki(tmp_path / "pki")
     settings = pki.listener() + credentials + "require_certificate true\n"
     broker = start(settings, anonymous=False, scheme="mqtts")
     password_file = tmp_path / "password"
     password_file.write_text(PASSWORD + "\n")
-    known = {
-        "url": broker.url,
-        "client": client,
+    return broker, {
         "username": "har",
         "password_file": password_file,
         "ca_file": tmp_path / "pki" / "ca.pem",
         **pki.client(),
     }
+
+
+async def test_samples_come_over_tls_with_password_and_client_certificate(
+    guarded: tuple[Mosquitto, dict[str, Any]], client: str, no_leaked_tasks: None
+) -> None:
+    broker, asked = guarded
+    known = {"url": broker.url, "client": client} | asked
     async with MqttAdapter(MqttOptions.model_validate(known)) as adapter:
         await adapter.subscribed()
         await publish(BrokerAddress.model_validate(known), [message(0), message(1)])
@@ -121,19 +126,9 @@ async def test_samples_come_over_tls_with_password_and_client_certificate(
 
 
 async def test_labels_are_read_over_tls_with_password_and_client_certificate(
-    start: Start, credentials: str, tmp_path: Path, client: str, no_leaked_tasks: None
+    guarded: tuple[Mosquitto, dict[str, Any]], client: str, no_leaked_tasks: None
 ) -> None:
-    pki = Pki(tmp_path / "pki")
-    settings = pki.listener() + credentials + "require_certificate true\n"
-    broker = start(settings, anonymous=False, scheme="mqtts")
-    password_file = tmp_path / "password"
-    password_file.write_text(PASSWORD + "\n")
-    known = {
-        "username": "har",
-        "password_file": password_file,
-        "ca_file": tmp_path / "pki" / "ca.pem",
-        **pki.client(),
-    }
+    broker, known = guarded
     options = [part for name, value in known.items() for part in (f"--{name}", str(value))]
     watching = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "streamer", "watch", broker.url),

@@ -213,12 +213,17 @@ class MqttAdapter(DeviceAdapter):
         """Let packets go that wait for one which does not come, even if nothing else comes."""
         while True:
             await asyncio.sleep(max(self._options.reorder_s, SHORTEST_PAUSE_SECONDS))
-            for wearable in list(self._waiting):
-                self._put(wearable.overdue(self._now()))
-                if not wearable.waits:
-                    self._waiting.discard(wearable)
+            self._go_on(self._now())
+
+    def _go_on(self, now: float) -> None:
+        set_by = host_clock.set_by()
+        for wearable in list(self._waiting):
+            self._put(wearable.overdue(now), set_by)
+            if not wearable.waits:
+                self._waiting.discard(wearable)
 
     def _take(self, messages: list[Message], arrival: float) -> None:
+        set_by = host_clock.set_by()
         for message in messages:
             try:
                 packet = self._decode(message)
@@ -227,14 +232,13 @@ class MqttAdapter(DeviceAdapter):
                 self._rejected += 1
                 self._turn_away(self._sender(message), error)
             else:
-                self._put(wearable.take(packet, arrival))
+                self._put(wearable.take(packet, arrival), set_by)
                 if wearable.waits:
                     self._waiting.add(wearable)
 
-    def _put(self, batches: Iterable[SampleBatch]) -> None:
+    def _put(self, batches: Iterable[SampleBatch], set_by: float) -> None:
         for batch in batches:
             self._lost += batch.lost
-            set_by = host_clock.set_by()
             self._queue.put(replace(batch, clock_set_s=set_by) if set_by else batch)
 
     def _decode(self, message: Message) -> Packet:

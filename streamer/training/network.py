@@ -252,22 +252,28 @@ class Encoder(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Map windows [batch, time, channels] in SI units to features [batch, features]."""
-        return self.pooled(self.outputs(windows))
+        return self.pooled(self.encoded(windows))
 
-    def outputs(self, windows: Tensor) -> list[Tensor]:
-        """Return the normalised samples and every stage's outputs, [batch, width, time] each."""
-        outputs = [((windows - self.mean) / self.deviation).transpose(1, 2)]
+    def encoded(self, windows: Tensor) -> list[Tensor]:
+        """Return what is pooled, [batch, width, time] each.
+
+        These are the last stage's outputs, and the first's where those are pooled as well.
+        """
+        hidden = ((windows - self.mean) / self.deviation).transpose(1, 2)
+        outputs = []
         for stage in self.stages:
-            outputs.append(stage(outputs[-1]))
-        return outputs
+            hidden = stage(hidden)
+            outputs.append(hidden)
+        if not self.shape.stem_thresholds:
+            return [hidden]
+        # A stream has the newest ones at hand, as many as the last stage gives.
+        return [hidden, outputs[0][:, :, -hidden.shape[2] :]]
 
-    def pooled(self, outputs: list[Tensor]) -> Tensor:
-        """Map what `outputs` returns to features [batch, features]."""
-        features: Tensor = self.pooling(outputs[-1])
+    def pooled(self, encoded: list[Tensor]) -> Tensor:
+        """Map what `encoded` returns to features [batch, features]."""
+        features: Tensor = self.pooling(encoded[0])
         if self.shape.stem_thresholds:
-            # A stream has the newest ones at hand, as many as the last stage gives.
-            newest = outputs[1][:, :, -outputs[-1].shape[2] :]
-            features = torch.cat([features, self.stem_positives(newest)], dim=1)
+            features = torch.cat([features, self.stem_positives(encoded[1])], dim=1)
         if self.shape.normalised:
             features = self.norm(features)
         dropped: Tensor = self.dropout(features)
