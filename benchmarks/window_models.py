@@ -166,14 +166,9 @@ def minirocket(task: WindowTask, seed: int) -> Trained:
     held_out = np.arange(len(features)) >= 0.8 * len(features)
 
     def solve(rows: NDArray[np.bool_], ridges: tuple[float, ...]) -> list[NDArray[np.float64]]:
-        own = features[rows]
-        square = own.T @ own
-        product = own.T @ (targets[rows] - targets[rows].mean(axis=0))
-        eye = np.eye(len(square))
-        return [
-            np.vstack([cho_solve(cho_factor(square + ridge * eye), product), targets[rows].mean(0)])
-            for ridge in ridges
-        ]
+        mean_target = targets[rows].mean(axis=0)
+        weights = ridge_weights(features[rows], targets[rows] - mean_target, ridges)
+        return [np.vstack([own, mean_target]) for own in weights]
 
     def answer(weights: NDArray[np.float64], inputs: NDArray[np.float32]) -> Scores:
         scores: Scores = (inputs @ weights[:-1] + weights[-1]).astype(np.float32)
@@ -187,6 +182,20 @@ def minirocket(task: WindowTask, seed: int) -> Trained:
     (weights,) = solve(np.ones(len(features), dtype=np.bool_), (ridge,))
     test = np.asarray(transform.transform(series(task.test.gather(slice(None)))))
     return Trained(answer(weights, (test - mean) / deviation), weights.size)
+
+
+def ridge_weights(
+    features: NDArray[np.float32], targets: NDArray[np.float64], ridges: tuple[float, ...]
+) -> list[NDArray[np.float64]]:
+    """Return for each ridge the weights [features, labels], by the smaller of two equal systems."""
+    rows, columns = features.shape
+    primal = columns <= rows
+    square = features.T @ features if primal else features @ features.T
+    right = features.T @ targets if primal else targets
+    solved = [
+        cho_solve(cho_factor(square + ridge * np.eye(len(square))), right) for ridge in ridges
+    ]
+    return solved if primal else [features.T @ weights for weights in solved]
 
 
 def xgboost(task: WindowTask, seed: int) -> Trained:

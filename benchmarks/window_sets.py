@@ -51,7 +51,8 @@ def load_task(name: str, folder: Path) -> WindowTask:
 def subset(task: WindowTask, fraction: float | str, seed: int) -> WindowTask:
     """Return the task with this share of each label's training windows, or a long tail of them.
 
-    Windows are drawn at random, at least one of each label; they alone may be learnt from.
+    Windows are drawn at random, at least one of each label, and stay in the order of the set's
+    people; they alone may be learnt from.
     """
     if fraction == 1.0:
         return task
@@ -63,12 +64,11 @@ def subset(task: WindowTask, fraction: float | str, seed: int) -> WindowTask:
         keep = counts.max() * TAIL_RATIO**-ranks
     else:
         keep = counts * float(fraction)
-    chosen = np.concatenate(
-        [
-            random.permutation(np.flatnonzero(labels == label))[: max(1, round(keep[label]))]
-            for label in range(len(counts))
-        ]
-    )
+    drawn = [
+        random.permutation(np.flatnonzero(labels == label))[: max(1, round(keep[label]))]
+        for label in range(len(counts))
+    ]
+    chosen = np.sort(np.concatenate(drawn))
     kept = replace(task.training, starts=task.training.starts[chosen], labels=labels[chosen])
     stretches = tuple(
         Stretch("", values, np.full(task.window, label))
