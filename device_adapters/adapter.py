@@ -29,7 +29,8 @@ class AdapterStatistics:
         dropped: samples thrown away because the gateway did not keep up.
         queued: batches waiting, of at most `capacity`.
         capacity: how many batches may wait; 0 where the adapter is read on demand.
-        rejected: messages that were not what their format says, came late or came twice.
+        rejected: messages that were not what their format says, came late or came twice, or were
+            more than could be kept until they were read.
     """
 
     samples: int

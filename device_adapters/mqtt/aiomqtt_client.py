@@ -12,9 +12,8 @@ from device_adapters.errors import MqttConnectionError
 from device_adapters.mqtt.client import (
     IN_FLIGHT,
     QOS,
-    QUEUED_MESSAGES,
     REFUSED,
-    InboxStatistics,
+    Inbox,
     Message,
     MqttConnection,
 )
@@ -24,28 +23,31 @@ NO_DELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 """Without it Nagle's algorithm holds small messages back for 40 ms."""
 
 
-class _Inbox(asyncio.Queue[aiomqtt.Message]):
-    """Drops the oldest message rather than the newest, and counts it."""
+class _Forwarding(asyncio.Queue[aiomqtt.Message]):
+    """Hands messages to an inbox at once.
 
-    dropped = 0
+    aiomqtt's iterator makes two tasks for each message. Here it is never given one: it waits for
+    the loss of the connection alone, which nothing else tells.
+    """
+
+    def __init__(self, inbox: Inbox) -> None:
+        super().__init__()
+        self._inbox = inbox
 
     @override
     def put_nowait(self, item: aiomqtt.Message) -> None:
-        if self.full():
-            self.get_nowait()
-            self.dropped += 1
-        super().put_nowait(item)
+        self._inbox.put(Message(item.topic.value, item.payload, item.retain))
 
 
 class AiomqttConnection(MqttConnection):
     """See `MqttConnection`."""
 
     def __init__(self, address: BrokerAddress, will: Message | None) -> None:
+        super().__init__()
         self._address = address
         self._url = address.url
-        self._inbox = _Inbox(QUEUED_MESSAGES)
-        self._sending: set[asyncio.Task[None]] = set()
-        inbox: Any = lambda maxsize: self._inbox  # noqa: ARG005, E731 - made by the client
+        self._tasks: set[asyncio.Task[None]] = set()
+        queue: Any = lambda maxsize: _Forwarding(self._inbox)  # noqa: ARG005, E731 - made by the client
         self._client = aiomqtt.Client(
             address.host,
             address.port,
@@ -55,7 +57,7 @@ class AiomqttConnection(MqttConnection):
             timeout=TIMEOUT_SECONDS,
             tls_context=address.tls(),
             socket_options=NO_DELAY,
-            queue_type=inbox,
+            queue_type=queue,
             max_inflight_messages=IN_FLIGHT,
         )
         self._client.pending_calls_threshold = IN_FLIGHT
@@ -73,6 +75,7 @@ class AiomqttConnection(MqttConnection):
             raise
         except aiomqtt.MqttError as error:
             raise MqttConnectionError(self._url, self._reason(error)) from error
+        self._own(asyncio.create_task(self._watch(), name=f"watch {self._url}"))
         return self
 
     @override
@@ -82,7 +85,7 @@ class AiomqttConnection(MqttConnection):
         except aiomqtt.MqttError as error:
             raise MqttConnectionError(self._url, str(error)) from error
         finally:
-            for task in self._sending:
+            for task in self._tasks:
                 task.cancel()
 
     @override
@@ -95,35 +98,30 @@ class AiomqttConnection(MqttConnection):
             raise MqttConnectionError(self._url, f"refused to send {topic_filter!r}")
 
     @override
-    async def receive(self) -> list[Message]:
-        try:
-            messages = [await anext(self._client.messages)]
-        except aiomqtt.MqttError as error:
-            raise MqttConnectionError(self._url, str(error)) from error
-        while not self._inbox.empty():
-            messages.append(self._inbox.get_nowait())
-        return [Message(m.topic.value, m.payload, m.retain) for m in messages]
-
-    @override
     def publish(self, message: Message) -> asyncio.Future[None]:
         task = asyncio.create_task(self._publish(message), name=f"publish {message.topic}")
-        self._sending.add(task)
-        task.add_done_callback(self._sent)
+        self._own(task)
         return task
-
-    @override
-    def inbox(self) -> InboxStatistics:
-        return InboxStatistics(self._inbox.qsize(), QUEUED_MESSAGES, self._inbox.dropped)
 
     def _reason(self, error: aiomqtt.MqttError) -> str:
         code = getattr(error, "rc", None)
         code = getattr(code, "value", code)
         return self._address.explanation(error) if code is None else self._address.refusal(code)
 
-    def _sent(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
+    def _own(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # whoever has stopped waiting need not hear of it
+
+    async def _watch(self) -> None:
+        try:
+            await anext(self._client.messages)
+        except aiomqtt.MqttError as error:
+            self._inbox.end(MqttConnectionError(self._url, str(error)))
 
     async def _publish(self, message: Message) -> None:
         try:

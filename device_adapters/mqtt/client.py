@@ -6,10 +6,10 @@ thousands of wearables. Both speak MQTT 3.1.1, which every broker knows.
 
 import asyncio
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections import deque
 from typing import NamedTuple, Self
 
-from device_adapters.errors import MqttClientMissingError
+from device_adapters.errors import MqttClientMissingError, MqttConnectionError
 from device_adapters.mqtt.connection import BrokerAddress
 
 QOS = 1
@@ -30,17 +30,44 @@ class Message(NamedTuple):
     retain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class InboxStatistics:
-    """Messages received and not yet taken, of at most `capacity`, and those that were dropped."""
-
-    queued: int
-    capacity: int
-    dropped: int
-
-
 REFUSED = 128
 """What a broker grants in place of a QoS when it refuses a subscription (MQTT 3.1.1, 3.9.3)."""
+
+
+class Inbox:
+    """What a connection has received and nobody has taken: the oldest first, until it is lost."""
+
+    def __init__(self) -> None:
+        self._messages: deque[Message] = deque(maxlen=QUEUED_MESSAGES)
+        self._woken = asyncio.Event()
+        self._lost: MqttConnectionError | None = None
+        self.dropped = 0
+
+    def put(self, message: Message) -> None:
+        """Take a message in; when there are too many, the oldest goes and is counted."""
+        self.dropped += len(self._messages) == QUEUED_MESSAGES
+        self._messages.append(message)
+        self._woken.set()
+
+    def end(self, lost: MqttConnectionError) -> None:
+        """Tell whoever waits that nothing will come any more."""
+        self._lost = lost
+        self._woken.set()
+
+    def check(self) -> None:
+        """Raise what ended the connection, if it has ended."""
+        if self._lost is not None:
+            raise self._lost
+
+    async def take(self) -> list[Message]:
+        """Wait for messages, and return all that have come."""
+        while not self._messages:
+            self.check()
+            self._woken.clear()
+            await self._woken.wait()
+        messages = list(self._messages)
+        self._messages.clear()
+        return messages
 
 
 class MqttConnection(ABC):
@@ -49,6 +76,14 @@ class MqttConnection(ABC):
     Every method raises `MqttConnectionError` once the connection is lost; a new connection is then
     a new object's matter.
     """
+
+    def __init__(self) -> None:
+        self._inbox = Inbox()
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were received and dropped, since nobody took them."""
+        return self._inbox.dropped
 
     @abstractmethod
     async def __aenter__(self) -> Self: ...
@@ -63,9 +98,9 @@ class MqttConnection(ABC):
         They come with the quality of service that they were published with, 1 at most.
         """
 
-    @abstractmethod
     async def receive(self) -> list[Message]:
         """Wait for messages, and return all that have come; the oldest first."""
+        return await self._inbox.take()
 
     @abstractmethod
     def publish(self, message: Message) -> asyncio.Future[None]:
@@ -73,10 +108,6 @@ class MqttConnection(ABC):
 
         The caller keeps to `IN_FLIGHT`.
         """
-
-    @abstractmethod
-    def inbox(self) -> InboxStatistics:
-        """Return what waits to be received."""
 
 
 def connection(address: BrokerAddress, will: Message | None = None) -> MqttConnection:

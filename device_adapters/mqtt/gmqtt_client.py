@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from typing import Any, Self
 
 import gmqtt
@@ -15,9 +14,7 @@ from typing_extensions import override
 from device_adapters.errors import MqttConnectionError
 from device_adapters.mqtt.client import (
     QOS,
-    QUEUED_MESSAGES,
     REFUSED,
-    InboxStatistics,
     Message,
     MqttConnection,
 )
@@ -89,13 +86,10 @@ class GmqttConnection(MqttConnection):
     """See `MqttConnection`."""
 
     def __init__(self, address: BrokerAddress, will: Message | None) -> None:
+        super().__init__()
         self._address = address
         self._unacknowledged = _Unacknowledged()
-        self._inbox: deque[Message] = deque()
-        self._dropped = 0
-        self._woken = asyncio.Event()
         self._granted: asyncio.Future[tuple[int, ...]] | None = None
-        self._lost: MqttConnectionError | None = None
         self._client: Any = gmqtt.Client(
             None,
             will_message=None
@@ -136,7 +130,7 @@ class GmqttConnection(MqttConnection):
 
     @override
     async def subscribe(self, topic_filter: str) -> None:
-        self._check()
+        self._inbox.check()
         self._granted = asyncio.get_running_loop().create_future()
         self._client.subscribe(topic_filter, QOS)
         try:
@@ -148,39 +142,17 @@ class GmqttConnection(MqttConnection):
             raise MqttConnectionError(self._address.url, f"refused to send {topic_filter!r}")
 
     @override
-    async def receive(self) -> list[Message]:
-        while not self._inbox:
-            self._check()
-            self._woken.clear()
-            await self._woken.wait()
-        messages = list(self._inbox)
-        self._inbox.clear()
-        return messages
-
-    @override
     def publish(self, message: Message) -> asyncio.Future[None]:
-        self._check()
+        self._inbox.check()
         self._client.publish(message.topic, message.payload, QOS, message.retain)
         return self._unacknowledged.newest
-
-    @override
-    def inbox(self) -> InboxStatistics:
-        return InboxStatistics(len(self._inbox), QUEUED_MESSAGES, self._dropped)
 
     async def _give_up(self) -> None:
         with contextlib.suppress(OSError):  # what ended the connection is raised once more
             await self._client.disconnect()
 
-    def _check(self) -> None:
-        if self._lost is not None:
-            raise self._lost
-
     def _on_message(self, _: Any, topic: str, payload: bytes, __: int, properties: Any) -> int:  # noqa: ANN401
-        if len(self._inbox) == QUEUED_MESSAGES:
-            self._inbox.popleft()
-            self._dropped += 1
-        self._inbox.append(Message(topic, payload, bool(properties["retain"])))
-        self._woken.set()
+        self._inbox.put(Message(topic, payload, bool(properties["retain"])))
         return 0
 
     def _on_subscribe(self, _: Any, __: int, granted: tuple[int, ...], ___: Any) -> None:  # noqa: ANN401
@@ -188,8 +160,8 @@ class GmqttConnection(MqttConnection):
             self._granted.set_result(granted)
 
     def _on_disconnect(self, _: Any, __: Any) -> None:  # noqa: ANN401
-        self._lost = MqttConnectionError(self._address.url, "the connection was lost")
-        self._unacknowledged.fail(self._lost)
+        lost = MqttConnectionError(self._address.url, "the connection was lost")
+        self._unacknowledged.fail(lost)
         if self._granted is not None and not self._granted.done():
-            self._granted.set_exception(self._lost)
-        self._woken.set()
+            self._granted.set_exception(lost)
+        self._inbox.end(lost)

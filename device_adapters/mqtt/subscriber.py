@@ -19,7 +19,7 @@ from device_adapters.errors import (
     MqttConnectionError,
     PayloadError,
 )
-from device_adapters.mqtt.client import Message, connection
+from device_adapters.mqtt.client import Message, MqttConnection, connection
 from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.mqtt.payloads import (
     MAX_PAYLOAD_BYTES,
@@ -201,13 +201,19 @@ class MqttAdapter(DeviceAdapter):
                     await broker.subscribe(self._options.topic)
                     backoff.succeeded()
                     self._subscribed.set()
-                    while True:
-                        messages = await broker.receive()
-                        self._take(messages, self._now())
-                        await asyncio.sleep(SPACING_SECONDS)
+                    await self._receive(broker)
             except MqttConnectionError as error:
                 self._subscribed.clear()
                 await backoff.wait(error)
+
+    async def _receive(self, broker: MqttConnection) -> None:
+        dropped = 0
+        while True:
+            messages = await broker.receive()
+            self._rejected += broker.dropped - dropped
+            dropped = broker.dropped
+            self._take(messages, self._now())
+            await asyncio.sleep(SPACING_SECONDS)
 
     async def _go_on_without_the_lost(self) -> None:
         """Let packets go that wait for one which does not come, even if nothing else comes."""
