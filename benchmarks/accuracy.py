@@ -55,13 +55,13 @@ LYING_REVERSED: Symmetries = ((-1, -1, -1, 1, 1, 1),)
 """Who lies the other way round has gravity reversed: in USC-HAD two of the ten training people."""
 
 RECIPES = {
-    "uci-har": Recipe(),
+    "uci-har": Recipe(optimisation=OptimisationConfig(epochs=20)),
     "usc-had": Recipe(
-        augmentation=AugmentationConfig(rotation_degrees=45.0, symmetries=LYING_REVERSED),
+        augmentation=AugmentationConfig(symmetries=LYING_REVERSED),
         optimisation=OptimisationConfig(epochs=8),
     ),
     "wisdm-watch": Recipe(
-        augmentation=AugmentationConfig(symmetries=WATCH_WORN_OTHERWISE),
+        augmentation=AugmentationConfig(rotation_degrees=15.0, symmetries=WATCH_WORN_OTHERWISE),
         optimisation=OptimisationConfig(epochs=12),
     ),
 }

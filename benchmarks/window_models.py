@@ -21,7 +21,7 @@ from streamer.training.word_sequences import WordLearner
 from window_sets import WindowTask
 
 Scores = NDArray[np.float32]
-FEWEST_STEPS = 400
+FEWEST_STEPS = 1000
 """A small training set is gone through more often, so that there are at least so many steps."""
 
 LONGEST = 40

@@ -123,7 +123,7 @@ class AugmentationConfig(Section):
     warp: float = Field(default=0.0, ge=0, lt=1)
     symmetries: tuple[tuple[Literal[-1, 1], ...], ...] = ()
     symmetry_share: float = Field(default=0.25, ge=0, le=1)
-    rotation_degrees: float = Field(default=15.0, ge=0, le=180)
+    rotation_degrees: float = Field(default=45.0, ge=0, le=180)
     scale: float = Field(default=0.05, ge=0)
     jitter: float = Field(default=0.02, ge=0)
     mixup: float = Field(default=0.0, ge=0)
