@@ -55,7 +55,7 @@ LYING_REVERSED: Symmetries = ((-1, -1, -1, 1, 1, 1),)
 """Who lies the other way round has gravity reversed: in USC-HAD two of the ten training people."""
 
 RECIPES = {
-    "uci-har": Recipe(optimisation=OptimisationConfig(epochs=20)),
+    "uci-har": Recipe(),
     "usc-had": Recipe(
         augmentation=AugmentationConfig(symmetries=LYING_REVERSED),
         optimisation=OptimisationConfig(epochs=8),

@@ -146,8 +146,8 @@ class OptimisationConfig(Section):
     """
 
     seed: int = 1
-    epochs: int = Field(default=12, ge=1)
-    patience: int = Field(default=8, ge=1)
+    epochs: int = Field(default=20, ge=1)
+    patience: int = Field(default=12, ge=1)
     batch: int = Field(default=64, ge=2)
     stride: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)

@@ -30,6 +30,9 @@ WINDOWS_AN_EPOCH = 2000
 """What an epoch should have at least; of few recordings windows are cut closer to each other."""
 
 CLOSEST_STRIDE = 4
+FEWEST_STEPS = 1000
+"""Few windows are gone through more often."""
+
 FEWEST_TO_MEASURE = 5
 """With fewer people everybody but one is learnt from, and no accuracy is measured."""
 
@@ -194,10 +197,11 @@ def _network(window: int) -> NetworkConfig:
 
 
 def _optimisation(found: _Found) -> OptimisationConfig:
-    """Return the default optimisation, with more and smaller steps where there is little data."""
+    """Return the default optimisation, with more epochs where there is little data."""
     usual = OptimisationConfig()
     stride = min(usual.stride, max(CLOSEST_STRIDE, found.samples // WINDOWS_AN_EPOCH))
     windows = found.samples // (found.window or stride)
+    often = max(1, round(FEWEST_STEPS * usual.batch / (max(windows, 1) * usual.epochs)))
     return OptimisationConfig(
-        stride=stride, batch=usual.batch if windows >= WINDOWS_AN_EPOCH else usual.batch // 4
+        stride=stride, epochs=often * usual.epochs, patience=often * usual.patience
     )
