@@ -17,7 +17,9 @@ from streamer.training.config import AugmentationConfig, NetworkConfig, Optimisa
 from streamer.training.fitting import Learner, fit, label_scores
 from streamer.training.network import Encoder, ShareNetwork
 from streamer.training.sampling import WindowSampler
+from streamer.training.trainer import initialise_words
 from streamer.training.word_sequences import WordLearner
+from streamer.training.word_vectors import WordsConfig
 from window_sets import WindowTask
 
 Scores = NDArray[np.float32]
@@ -37,6 +39,7 @@ class Recipe:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimisation: OptimisationConfig = field(default_factory=OptimisationConfig)
+    words: WordsConfig = field(default_factory=WordsConfig)
 
 
 @dataclass(slots=True)
@@ -121,6 +124,7 @@ def share(recipe: Recipe, task: WindowTask, seed: int, checkpoint: Path) -> Trai
             feature_dropout=config.feature_dropout,
         )
         network.encoder.standardise(values)
+        initialise_words(network, recipe.words, seed)
         return WordLearner(network, recipe.augmentation.token)
 
     return _train(build, recipe, task, seed, checkpoint)

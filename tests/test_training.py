@@ -48,7 +48,7 @@ from streamer.training.data import (
     rejoin,
     transition_matrix,
 )
-from streamer.training.fitting import _Fitting, learning_rate
+from streamer.training.fitting import _Fitting
 from streamer.training.sampling import WindowSampler
 from streamer.training.trainer import build_network, load_run, train
 from streamer.training.word_sequences import WordLearner
@@ -200,7 +200,7 @@ def test_unlabelled_windows_are_not_learnt_from() -> None:
 
 
 def test_the_learning_rate_rises_once_and_falls_to_nothing() -> None:
-    rates = [learning_rate(step / 100) for step in range(101)]
+    rates = [one_cycle(step / 100) for step in range(101)]
     assert rates[0] == pytest.approx(1 / 25)
     assert rates.index(max(rates)) == 30
     assert max(rates) == pytest.approx(1.0)

@@ -138,7 +138,8 @@ class OptimisationConfig(Section):
         patience: epochs without a better validation score after which training stops.
         batch: windows in a step.
         stride: samples between two training windows, which each epoch moves by up to as many.
-        learning_rate: the highest of the one-cycle schedule.
+        schedule: `one-cycle`, up and down to nothing, or `constant`, as the paper trains.
+        learning_rate: the schedule's highest.
         weight_decay: AdamW's.
         averaging: share of the averaged weights that each step keeps; the average is what is used.
         balance: 0 lets each window count alike, 1 each label.
@@ -150,6 +151,7 @@ class OptimisationConfig(Section):
     patience: int = Field(default=12, ge=1)
     batch: int = Field(default=64, ge=2)
     stride: int = Field(default=32, ge=1)
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     averaging: float = Field(default=0.99, ge=0, lt=1)

@@ -1,4 +1,4 @@
-"""The loop that finds a network's weights: one-cycle schedule, averaged weights, early stopping.
+"""The loop that finds a network's weights: learning rate, averaged weights, early stopping.
 
 It knows nothing of SHARE: what is minimised and what is scored is handed in, so that the paper's
 peers are trained alike. It can be stopped at any time and goes on from its last whole epoch.
@@ -113,7 +113,7 @@ def label_scores(learner: Learner, windows: WindowSet) -> NDArray[np.float32]:
     return scores
 
 
-def learning_rate(progress: float) -> float:
+def one_cycle(progress: float) -> float:
     """Return the share of the highest learning rate at this share of the steps.
 
     One cycle after Smith (2018): a cosine up from `FIRST_RATE`, then a cosine down to nothing.
@@ -221,8 +221,9 @@ class _Fitting:
         self._optimiser.load_state_dict({"state": moments, "param_groups": groups})
 
     def _step(self, windows: WindowSet, rows: NDArray[np.int64], progress: float) -> float:
+        share = 1.0 if self._options.schedule == "constant" else one_cycle(progress)
         for group in self._optimiser.param_groups:
-            group["lr"] = self._options.learning_rate * learning_rate(progress)
+            group["lr"] = self._options.learning_rate * share
         samples, labels = self._augmented(_samples(windows, rows)), windows.labels[rows]
         loss = self._loss(samples, torch.from_numpy(labels))
         self._optimiser.zero_grad()

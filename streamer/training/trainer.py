@@ -26,7 +26,7 @@ from streamer.training.fitting import History, fit, label_scores
 from streamer.training.network import ShareNetwork
 from streamer.training.sampling import WindowSampler
 from streamer.training.word_sequences import WordLearner
-from streamer.training.word_vectors import initial_vectors
+from streamer.training.word_vectors import WordsConfig, initial_vectors
 
 WEIGHTS_FILE = "weights.npz"
 CONFIG_FILE = "config.json"
@@ -80,6 +80,19 @@ def build_network(config: TrainingConfig) -> ShareNetwork:
     )
 
 
+def initialise_words(network: ShareNetwork, words: WordsConfig, seed: int) -> None:
+    """Begin with the word vectors of a source.
+
+    Raises:
+        TrainingError: a package is missing, or a file can't be read.
+    """
+    table = network.decoder.embedding.weight
+    vectors = initial_vectors(words, network.label_set.vocabulary, table.shape[1], seed)
+    with torch.no_grad():
+        for token, vector in vectors.items():
+            table[token] = torch.from_numpy(vector)
+
+
 def load_run(folder: Path) -> tuple[TrainingConfig, ShareNetwork, TrainingResult]:
     """Return what `train` left in its run folder.
 
@@ -116,7 +129,7 @@ def train(config: TrainingConfig, folder: Path) -> TrainingResult:
     learner = WordLearner(build_network(config), config.augmentation.token)
     sampler = WindowSampler(people.learn, config.data.window, config.optimisation.stride)
     learner.network.encoder.standardise(sampler.values)
-    _initialise_words(learner.network, config)
+    initialise_words(learner.network, config.words, config.optimisation.seed)
     with _progress_bar() as bar:
         history = fit(
             learner,
@@ -156,16 +169,6 @@ def train(config: TrainingConfig, folder: Path) -> TrainingResult:
     (folder / RESULT_FILE).write_text(json.dumps(asdict(result), indent=2))
     (folder / CHECKPOINT_FILE).unlink()
     return result
-
-
-def _initialise_words(network: ShareNetwork, config: TrainingConfig) -> None:
-    table = network.decoder.embedding.weight
-    vectors = initial_vectors(
-        config.words, network.label_set.vocabulary, table.shape[1], config.optimisation.seed
-    )
-    with torch.no_grad():
-        for token, vector in vectors.items():
-            table[token] = torch.from_numpy(vector)
 
 
 def _claim(folder: Path, config: TrainingConfig) -> None:
