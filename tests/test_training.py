@@ -48,7 +48,7 @@ from streamer.training.data import (
     rejoin,
     transition_matrix,
 )
-from streamer.training.fitting import _Fitting
+from streamer.training.fitting import _Fitting, one_cycle
 from streamer.training.sampling import WindowSampler
 from streamer.training.trainer import build_network, load_run, train
 from streamer.training.word_sequences import WordLearner
