@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from accuracy import FRACTIONS, RESULTS, Row
 from window_sets import LOADERS
 
+SHARES = (*FRACTIONS, 1.0)
+
 MODELS = {
     "share": "SHARE",
     "integer-ids": "the same encoder, label numbers",
@@ -25,7 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    measured = [name for name in LOADERS if any(points(name, model) for model in MODELS)]
+    measured = [
+        name for name in LOADERS if any(set(points(name, model)) - {1.0} for model in MODELS)
+    ]
     if not measured:
         parser.error(f"{RESULTS} has no row of fewer windows; accuracy.py --fractions makes them")
     figure = Figure(figsize=(5.5 * len(measured), 4), dpi=120, layout="constrained")
@@ -38,8 +42,8 @@ def main() -> None:
 
 
 def points(dataset: str, model: str) -> dict[float, list[float]]:
-    """Return the seeds' accuracies at each share below the whole that was measured."""
-    found = {share: Row(dataset, model, share).read().get("accuracy") for share in FRACTIONS}
+    """Return the seeds' accuracies at each share that was measured."""
+    found = {share: Row(dataset, model, share).read().get("accuracy") for share in SHARES}
     return {share: accuracies for share, accuracies in found.items() if accuracies}
 
 
@@ -53,7 +57,7 @@ def draw(axes: Axes, dataset: str) -> None:
             spreads = np.array([np.std(accuracies) for accuracies in found.values()])
             axes.plot(percent, means, marker="o", label=name)
             axes.fill_between(percent, means - spreads, means + spreads, alpha=0.2)
-    ticks = [100 * share for share in FRACTIONS]
+    ticks = [100 * share for share in SHARES]
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
