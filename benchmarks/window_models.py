@@ -1,5 +1,6 @@
 """SHARE and its peers behind one call: learn a task's training windows, score its test windows."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +27,8 @@ Scores = NDArray[np.float32]
 FEWEST_STEPS = 1000
 """A small training set is gone through more often, so that there are at least so many steps."""
 
-LONGEST = 40
-"""... but not more often than so many times the epochs."""
+MOST_EPOCHS = 300
+"""... but not more often than this."""
 
 ROCKET_RIDGES = (1e2, 1e3, 1e4)
 
@@ -253,12 +254,10 @@ def _train(
     torch.use_deterministic_algorithms(mode=True)
     torch.manual_seed(seed)
     sampler = WindowSampler(task.stretches, task.window, task.stride)
-    steps = int(sampler.label_counts(len(task.labels)).sum()) / recipe.optimisation.batch
-    wanted = FEWEST_STEPS / recipe.optimisation.epochs
-    times = min(max(1.0, wanted / max(steps, 1)), LONGEST)
-    options = recipe.optimisation.model_copy(
-        update={"seed": seed, "epochs": round(recipe.optimisation.epochs * times)}
-    )
+    usual = recipe.optimisation
+    steps = math.ceil(int(sampler.label_counts(len(task.labels)).sum()) / usual.batch)
+    epochs = max(usual.epochs, min(round(FEWEST_STEPS / steps), MOST_EPOCHS))
+    options = usual.model_copy(update={"seed": seed, "epochs": epochs, "patience": epochs})
     learner = build(task.test.values.shape[1], sampler.values)
     fit(
         learner,
