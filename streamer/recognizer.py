@@ -52,8 +52,14 @@ class RecognizerStatistics:
 class _Stream:
     info: StreamInfo
     slot: int
-    order: list[int]
-    """Where the stream has each of the model's channels."""
+    order: list[int] | None
+    """Where the stream has each of the model's channels; None if it has just them, in order."""
+
+    def reordered(self, batch: SampleBatch) -> SampleBatch:
+        """Return a batch with the model's channels."""
+        if self.order is None:
+            return batch
+        return replace(batch, values=batch.values[:, self.order])
 
 
 class Recognizer:
@@ -110,12 +116,13 @@ class Recognizer:
             StreamMismatchError: the bundle needs channels, units or a rate that it does not have.
         """
         order = channel_order(info, self.manifest.channels, self.manifest.units)
+        same = order == list(range(len(info.channels)))
         check_rate(info, self.manifest.rate_hz)
         self.close(info.device)
         slot = self._slots.add(info.device)
         if self._slots.capacity > len(self._devices):
             self._grow(self._slots.capacity)
-        self._streams[info.device] = _Stream(info, slot, order)
+        self._streams[info.device] = _Stream(info, slot, None if same else order)
         self._devices[slot] = info.device
         self._offsets[slot] = HostOffset()
         self._resampler.start(slot, info.rate_hz)
@@ -147,7 +154,7 @@ class Recognizer:
         for batch in batches:
             stream = self._stream(batch)
             slots.append(stream.slot)
-            ordered.append(_reordered(batch, stream.order))
+            ordered.append(stream.reordered(batch))
         if not slots:
             return []
         runs = self._resampler.push(slots, ordered)
@@ -265,9 +272,3 @@ class Recognizer:
             model=self._model_id,
             seq=seq,
         )
-
-
-def _reordered(batch: SampleBatch, order: list[int]) -> SampleBatch:
-    if order == list(range(batch.values.shape[1])):
-        return batch
-    return replace(batch, values=batch.values[:, order])
