@@ -165,7 +165,9 @@ class _Fitting:
         self._learner.train()
         windows = self._sampler.epoch(self._random)
         order = torch.randperm(len(windows), generator=self._random)
-        batches = [rows for rows in order.split(self._options.batch) if len(rows) > 1]
+        # Of like sizes: batch normalisation learns little good of a few windows left over.
+        count = math.ceil(len(windows) / self._options.batch)
+        batches = [rows for rows in order.tensor_split(count) if len(rows) > 1]
         done = len(self.history.epochs)
         losses = [
             self._step(windows, rows.numpy(), (done + step / len(batches)) / self._options.epochs)
