@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from streamer.share.labels import LabelSet
 from streamer.training.config import AugmentationConfig, NetworkConfig, OptimisationConfig
+from streamer.training.defaults import FEWEST_STEPS
 from streamer.training.fitting import Learner, fit, label_scores
 from streamer.training.network import Encoder, ShareNetwork
 from streamer.training.sampling import WindowSampler
@@ -24,11 +25,8 @@ from streamer.training.word_vectors import WordsConfig
 from window_sets import WindowTask
 
 Scores = NDArray[np.float32]
-FEWEST_STEPS = 1000
-"""A small training set is gone through more often, so that there are at least so many steps."""
-
 MOST_EPOCHS = 300
-"""... but not more often than this."""
+"""A small training set is gone through more often, for `FEWEST_STEPS`, but not more than this."""
 
 ROCKET_RIDGES = (1e2, 1e3, 1e4)
 
@@ -257,7 +255,7 @@ def _train(
     usual = recipe.optimisation
     steps = math.ceil(int(sampler.label_counts(len(task.labels)).sum()) / usual.batch)
     epochs = max(usual.epochs, min(round(FEWEST_STEPS / steps), MOST_EPOCHS))
-    options = usual.model_copy(update={"seed": seed, "epochs": epochs, "patience": epochs})
+    options = usual.model_copy(update={"seed": seed, "epochs": epochs})
     learner = build(task.test.values.shape[1], sampler.values)
     fit(
         learner,

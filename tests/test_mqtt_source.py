@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from conftest import EPOCH, Mosquitto, free_port
-from device_adapters.mqtt.client import Message
+from device_adapters.errors import MqttConnectionError
+from device_adapters.mqtt.client import QUEUED_MESSAGES, Inbox, Message
 from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.mqtt.payloads import Packet
 from device_adapters.mqtt.payloads.raw import RawFormat
@@ -137,6 +138,18 @@ async def test_cancelled_while_it_connects_and_while_it_listens_nothing_is_left(
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+
+
+async def test_messages_that_nobody_takes_are_dropped_oldest_first_and_counted() -> None:
+    inbox = Inbox()
+    for number in range(QUEUED_MESSAGES + 5):
+        inbox.put(Message("imu", str(number).encode()))
+    inbox.end(MqttConnectionError("mqtt://broker", "the connection was lost"))
+    kept = await inbox.take()
+    assert inbox.dropped == 5
+    assert [int(message.payload) for message in kept] == list(range(5, QUEUED_MESSAGES + 5))
+    with pytest.raises(MqttConnectionError, match="the connection was lost"):
+        await inbox.take()
 
 
 def test_lost_messages_are_counted_exactly() -> None:

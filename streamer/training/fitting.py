@@ -166,7 +166,7 @@ class _Fitting:
         windows = self._sampler.epoch(self._random)
         order = torch.randperm(len(windows), generator=self._random)
         # Of like sizes: batch normalisation learns little good of a few windows left over.
-        count = math.ceil(len(windows) / self._options.batch)
+        count = max(1, math.ceil(len(windows) / self._options.batch))
         batches = [rows for rows in order.tensor_split(count) if len(rows) > 1]
         done = len(self.history.epochs)
         losses = [
