@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from accuracy import RECIPES
 from streamer.training.data import WindowSet
 from streamer.training.fitting import Learner
-from streamer.training.word_sequences import WordLearner
+from streamer.training.word_sequences import ShareLearner
 from window_models import IntegerLearner, Scores, Trained, integer_ids, share
 from window_sets import WindowTask, load_task
 
@@ -71,7 +71,7 @@ def features(trained: Trained, windows: WindowSet) -> Scores:
 
 def encoder_of(learner: Learner) -> torch.nn.Module:
     """Return the encoder inside a network."""
-    if isinstance(learner, WordLearner):
+    if isinstance(learner, ShareLearner):
         return learner.network.encoder
     assert isinstance(learner, IntegerLearner)  # noqa: S101 - the only other one here
     return learner.encoder

@@ -20,7 +20,7 @@ from streamer.training.fitting import Learner, fit, label_scores
 from streamer.training.network import Encoder, ShareNetwork
 from streamer.training.sampling import WindowSampler
 from streamer.training.trainer import initialise_words
-from streamer.training.word_sequences import WordLearner
+from streamer.training.word_sequences import share_learner
 from streamer.training.word_vectors import WordsConfig
 from window_sets import WindowTask
 
@@ -124,7 +124,7 @@ def share(recipe: Recipe, task: WindowTask, seed: int, checkpoint: Path) -> Trai
         )
         network.encoder.standardise(values)
         initialise_words(network, recipe.words, seed)
-        return WordLearner(network, recipe.augmentation.token)
+        return share_learner(network, recipe.optimisation.loss, recipe.augmentation.token)
 
     return _train(build, recipe, task, seed, checkpoint)
 

@@ -51,7 +51,7 @@ from streamer.training.data import (
 from streamer.training.fitting import _Fitting, one_cycle
 from streamer.training.sampling import WindowSampler
 from streamer.training.trainer import build_network, load_run, train
-from streamer.training.word_sequences import WordLearner
+from streamer.training.word_sequences import LabelLearner, WordLearner
 from streamer.training.word_vectors import WordsConfig, initial_vectors
 from test_datasets import write_wisdm
 
@@ -350,6 +350,28 @@ def test_rare_labels_weigh_as_much_more_as_asked(balance: float) -> None:
     options = OptimisationConfig(balance=balance)
     weights = _Fitting(learner, sampler, None, AugmentationConfig(), options, 2)._label_weights
     assert weights[0] / weights[1] == pytest.approx(9**balance, rel=1e-5)
+
+
+def test_the_loss_over_labels_is_that_of_the_choice_between_them() -> None:
+    network = build_network(configuration(Path())).eval()
+    learner = LabelLearner(network)
+    windows = torch.randn(8, 64, 6, generator=generator())
+    losses = torch.stack(
+        [learner.losses(windows, torch.full((8,), label), generator()) for label in (0, 1)]
+    )
+    torch.testing.assert_close((-losses).exp().sum(dim=0), torch.ones(8))
+    first, second = network.scores(windows).T
+    torch.testing.assert_close(losses[0] - losses[1], second - first, rtol=0, atol=1e-4)
+
+
+def test_labels_can_be_learnt_without_their_own_words_alone(sessions: Path, tmp_path: Path) -> None:
+    config = configuration(sessions).model_dump()
+    config["optimisation"]["loss"] = "labels"
+    with pytest.raises(ValueError, match=r"token is 0.2; it must be 0"):
+        TrainingConfig.model_validate(config)
+    config["augmentation"]["token"] = 0
+    result = train(TrainingConfig.model_validate(config), tmp_path)
+    assert result.accuracy["accuracy"] > 0.95
 
 
 class StoppedError(Exception):

@@ -10,6 +10,8 @@ from streamer.config_file import Section
 from streamer.training.network import EncoderShape, PoolingName
 from streamer.training.word_vectors import WordsConfig
 
+LossName = Literal["words", "labels"]
+
 
 class DataConfig(Section):
     """Which sessions are learnt from.
@@ -134,6 +136,7 @@ class OptimisationConfig(Section):
 
     Attributes:
         seed: of everything random.
+        loss: over a label's `words`, as the paper has it, or over the valid `labels`.
         epochs: at most this many.
         patience: epochs without a better validation score after which training stops.
         batch: windows in a step.
@@ -147,6 +150,7 @@ class OptimisationConfig(Section):
     """
 
     seed: int = 1
+    loss: LossName = "words"
     epochs: int = Field(default=20, ge=1)
     patience: int = Field(default=12, ge=1)
     batch: int = Field(default=64, ge=2)
@@ -174,6 +178,15 @@ class TrainingConfig(Section):
             raise ValueError(
                 "augmentation.rotation_degrees must be 0: data.channels are no triples of axes "
                 "named _x, _y, _z, which could be turned"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _own_words_are_learnt_as_words(self) -> Self:
+        if self.optimisation.loss == "labels" and self.augmentation.token:
+            raise ValueError(
+                f"augmentation.token is {self.augmentation.token}; it must be 0 where "
+                "optimisation.loss is 'labels', since a label's own words are no valid labels"
             )
         return self
 

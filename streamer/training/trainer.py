@@ -25,7 +25,7 @@ from streamer.training.data import (
 from streamer.training.fitting import History, fit, label_scores
 from streamer.training.network import ShareNetwork
 from streamer.training.sampling import WindowSampler
-from streamer.training.word_sequences import WordLearner
+from streamer.training.word_sequences import share_learner
 from streamer.training.word_vectors import WordsConfig, initial_vectors
 
 WEIGHTS_FILE = "weights.npz"
@@ -126,7 +126,9 @@ def train(config: TrainingConfig, folder: Path) -> TrainingResult:
     people = _People.read(config, label_set)
     _claim(folder, config)
     torch.manual_seed(config.optimisation.seed)
-    learner = WordLearner(build_network(config), config.augmentation.token)
+    learner = share_learner(
+        build_network(config), config.optimisation.loss, config.augmentation.token
+    )
     sampler = WindowSampler(people.learn, config.data.window, config.optimisation.stride)
     learner.network.encoder.standardise(sampler.values)
     initialise_words(learner.network, config.words, config.optimisation.seed)

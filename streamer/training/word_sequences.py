@@ -1,4 +1,4 @@
-"""How SHARE learns: the words of a label, one after another, as targets of its windows."""
+"""How SHARE learns: a label's words one after another, or the label among the valid ones."""
 
 import torch
 from torch import Tensor
@@ -6,12 +6,29 @@ from torch.nn import functional
 
 from streamer.share.labels import END, START
 from streamer.training.augmentation import IGNORED, draw_own_words, teacher_forcing
+from streamer.training.config import LossName
 from streamer.training.fitting import Learner
 from streamer.training.network import ShareNetwork
 
 
-class WordLearner(Learner):
-    """SHARE with its cross-entropy over words.
+class ShareLearner(Learner):
+    """SHARE, whatever it minimises.
+
+    Args:
+        network: the network that learns.
+    """
+
+    def __init__(self, network: ShareNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def scores(self, windows: Tensor) -> Tensor:
+        """Return the log-probability of each label, [batch, labels]."""
+        return self.network.scores(windows)
+
+
+class WordLearner(ShareLearner):
+    """The paper's loss: cross-entropy over the words, each among all that there are.
 
     Args:
         network: the network that learns.
@@ -19,8 +36,7 @@ class WordLearner(Learner):
     """
 
     def __init__(self, network: ShareNetwork, token: float) -> None:
-        super().__init__()
-        self.network = network
+        super().__init__(network)
         self._token = token
 
     def losses(self, windows: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -37,6 +53,15 @@ class WordLearner(Learner):
         )
         return words.view(targets.shape).sum(dim=1)
 
-    def scores(self, windows: Tensor) -> Tensor:
-        """Return the log-probability of each label, [batch, labels]."""
-        return self.network.scores(windows)
+
+class LabelLearner(ShareLearner):
+    """Cross-entropy over the valid labels, between which constrained decoding chooses."""
+
+    def losses(self, windows: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing is drawn
+        """Return minus the log-probability of each window's label among the valid ones, [batch]."""
+        return functional.cross_entropy(self.scores(windows), labels, reduction="none")
+
+
+def share_learner(network: ShareNetwork, loss: LossName, token: float) -> ShareLearner:
+    """Return what minimises this loss; `token` is the loss over words' alone."""
+    return WordLearner(network, token) if loss == "words" else LabelLearner(network)
