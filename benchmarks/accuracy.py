@@ -3,6 +3,9 @@
     share               the configuration of configs/train, on all training people, last epoch
     share-paper         the paper's encoder (unpadded), its augmentation alone, trained as it says;
                         with MiniLM's word vectors for ImageBind's (extra `words`)
+    share-paper-random  that with random word vectors
+    share-paper-fitted  that with the optimisation of `share`
+    share-paper-recipe  that with the augmentation of `share` as well
     integer-ids         the encoder of `share` with a layer over label numbers
     share-no-companding, -no-token, -no-rotation, -no-symmetries, -no-scale, -no-jitter
                         one thing switched off
@@ -23,7 +26,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +82,16 @@ PAPER = Recipe(
 )
 """As the paper trains: 100 to 200 epochs, the last weights kept."""
 
+LIKE_PAPER = {
+    "share-paper": PAPER,
+    "share-paper-random": replace(PAPER, words=WordsConfig()),
+    "share-paper-fitted": replace(PAPER, optimisation=OptimisationConfig()),
+    "share-paper-recipe": replace(
+        PAPER, optimisation=OptimisationConfig(), augmentation=AugmentationConfig()
+    ),
+}
+"""What makes the difference between the paper's configuration and `share`, beside the encoder."""
+
 PLAIN = AugmentationConfig(token=0.0, rotation_degrees=0.0, scale=0.0, jitter=0.0)
 SWITCHED_OFF: dict[str, dict[str, object]] = {
     "share-no-token": {"token": 0.0},
@@ -89,7 +102,7 @@ SWITCHED_OFF: dict[str, dict[str, object]] = {
 }
 NETWORKS: dict[str, Callable[..., Trained]] = {
     "share": share,
-    "share-paper": share,
+    **dict.fromkeys(LIKE_PAPER, share),
     "share-no-companding": share,
     **dict.fromkeys(SWITCHED_OFF, share),
     "integer-ids": integer_ids,
@@ -166,8 +179,8 @@ def chosen_fractions(given: list[str]) -> list[float | str]:
 
 def recipe_of(row: Row) -> Recipe:
     """Return how a row's network is made and trained."""
-    if row.model == "share-paper":
-        return PAPER
+    if row.model in LIKE_PAPER:
+        return LIKE_PAPER[row.model]
     recipe = RECIPES[row.dataset]
     network, augmentation = recipe.network, recipe.augmentation
     if row.model in SWITCHED_OFF:
