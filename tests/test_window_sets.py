@@ -5,6 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from folder_accuracy import window_task
+from streamer.share.labels import LabelSet
+from streamer.training.trainer import _People
+from test_training import configuration, write_session
 from window_sets import LONG_TAIL, load_task, subset
 
 
@@ -74,3 +78,16 @@ def test_people_above_the_last_training_person_are_only_tested(tmp_path: Path) -
     assert task.training.labels.tolist() == [0, 0, 2, 2]
     assert task.test.labels.tolist() == [1, 1]
     assert (task.test.gather(slice(0, 1))[0] == arrays["X"][count : count + 100]).all()
+
+
+def test_a_folder_s_peer_is_tested_on_the_same_windows(tmp_path: Path) -> None:
+    for number, wearer in enumerate(("anna", "ben", "cleo", "dora")):
+        write_session(tmp_path, wearer, number)
+    config = configuration(tmp_path)
+    task = window_task(config.data)
+    assert {stretch.wearer for stretch in task.stretches} == {"anna", "ben", "cleo"}
+    people = _People.read(config, LabelSet.from_names(task.labels))
+    assert people.test is not None
+    assert (task.test.labels == people.test.labels).all()
+    assert (task.test.gather(slice(None)) == people.test.gather(slice(None))).all()
+    assert task.stride == config.data.window // 2
