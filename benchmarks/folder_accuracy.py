@@ -22,7 +22,7 @@ from streamer.share.labels import LabelSet
 from streamer.training.config import DataConfig
 from streamer.training.data import cut_windows, read_stretches
 from streamer.training.defaults import configure
-from streamer.training.trainer import RESULT_FILE, load_run, train
+from streamer.training.trainer import train
 from window_models import minirocket
 from window_sets import WindowTask
 
@@ -60,16 +60,15 @@ def main() -> None:
 
 
 def measure(folder: Path, run: Path) -> list[Figure]:
-    """Return the figures of SHARE and of its peer; a finished run is not trained again.
+    """Return the figures of SHARE and of its peer.
 
     Raises:
         StreamerError: the folder can't be learnt from, or has too few people to test on.
     """
-    if not (run / RESULT_FILE).exists():
-        train(configure(folder), run)
-    config, _, result = load_run(run)
+    config = configure(folder)
     if not config.data.test:
         raise TrainingError(f"{folder} has nobody to test on")
+    result = train(config, run)
     task = window_task(config.data)
     peer = measure_windows(minirocket(task, config.optimisation.seed).scores, task.test.labels)
     return [
