@@ -66,8 +66,10 @@ RECIPES = {
         optimisation=OptimisationConfig(epochs=8, loss="labels"),
     ),
     "wisdm-watch": Recipe(
-        augmentation=AugmentationConfig(rotation_degrees=15.0, symmetries=WATCH_WORN_OTHERWISE),
-        optimisation=OptimisationConfig(epochs=12),
+        augmentation=AugmentationConfig(
+            token=0.0, rotation_degrees=15.0, symmetries=WATCH_WORN_OTHERWISE
+        ),
+        optimisation=OptimisationConfig(epochs=12, loss="labels", smoothing=0.1),
     ),
 }
 """Losses, angles, symmetries and epochs were chosen on people held out of the training people."""

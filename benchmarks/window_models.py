@@ -124,7 +124,7 @@ def share(recipe: Recipe, task: WindowTask, seed: int, checkpoint: Path) -> Trai
         )
         network.encoder.standardise(values)
         initialise_words(network, recipe.words, seed)
-        return share_learner(network, recipe.optimisation.loss, recipe.augmentation.token)
+        return share_learner(network, recipe.augmentation, recipe.optimisation)
 
     return _train(build, recipe, task, seed, checkpoint)
 

@@ -354,7 +354,7 @@ def test_rare_labels_weigh_as_much_more_as_asked(balance: float) -> None:
 
 def test_the_loss_over_labels_is_that_of_the_choice_between_them() -> None:
     network = build_network(configuration(Path())).eval()
-    learner = LabelLearner(network)
+    learner = LabelLearner(network, smoothing=0.0)
     windows = torch.randn(8, 64, 6, generator=generator())
     losses = torch.stack(
         [learner.losses(windows, torch.full((8,), label), generator()) for label in (0, 1)]
@@ -364,9 +364,28 @@ def test_the_loss_over_labels_is_that_of_the_choice_between_them() -> None:
     torch.testing.assert_close(losses[0] - losses[1], second - first, rtol=0, atol=1e-4)
 
 
+def test_smoothing_spreads_the_truth_over_the_labels() -> None:
+    network = build_network(configuration(Path())).eval()
+    windows = torch.randn(8, 64, 6, generator=generator())
+
+    def losses(smoothing: float, label: int) -> torch.Tensor:
+        labels = torch.full((8,), label)
+        return LabelLearner(network, smoothing).losses(windows, labels, generator())
+
+    spread = 0.9 * losses(0.0, 0) + 0.1 * (losses(0.0, 0) + losses(0.0, 1)) / 2
+    torch.testing.assert_close(losses(0.1, 0), spread)
+
+
+def test_words_are_not_smoothed(sessions: Path) -> None:
+    config = configuration(sessions).model_dump()
+    config["optimisation"]["smoothing"] = 0.1
+    with pytest.raises(ValueError, match=r"smoothing is 0.1; it must be 0"):
+        TrainingConfig.model_validate(config)
+
+
 def test_labels_can_be_learnt_without_their_own_words_alone(sessions: Path, tmp_path: Path) -> None:
     config = configuration(sessions).model_dump()
-    config["optimisation"]["loss"] = "labels"
+    config["optimisation"] |= {"loss": "labels", "smoothing": 0.1}
     with pytest.raises(ValueError, match=r"token is 0.2; it must be 0"):
         TrainingConfig.model_validate(config)
     config["augmentation"]["token"] = 0

@@ -137,6 +137,7 @@ class OptimisationConfig(Section):
     Attributes:
         seed: of everything random.
         loss: over a label's `words`, as the paper has it, or over the valid `labels`.
+        smoothing: share of the truth that the loss over labels spreads over all of them.
         epochs: at most this many.
         patience: epochs without a better validation score after which training stops.
         batch: windows in a step.
@@ -151,6 +152,7 @@ class OptimisationConfig(Section):
 
     seed: int = 1
     loss: LossName = "words"
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
     epochs: int = Field(default=20, ge=1)
     patience: int = Field(default=12, ge=1)
     batch: int = Field(default=64, ge=2)
@@ -187,6 +189,15 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"augmentation.token is {self.augmentation.token}; it must be 0 where "
                 "optimisation.loss is 'labels', since a label's own words are no valid labels"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _words_are_learnt_unsmoothed(self) -> Self:
+        if self.optimisation.loss == "words" and self.optimisation.smoothing:
+            raise ValueError(
+                f"optimisation.smoothing is {self.optimisation.smoothing}; it must be 0 where "
+                "optimisation.loss is 'words', since it spreads the truth over the valid labels"
             )
         return self
 

@@ -126,9 +126,7 @@ def train(config: TrainingConfig, folder: Path) -> TrainingResult:
     people = _People.read(config, label_set)
     _claim(folder, config)
     torch.manual_seed(config.optimisation.seed)
-    learner = share_learner(
-        build_network(config), config.optimisation.loss, config.augmentation.token
-    )
+    learner = share_learner(build_network(config), config.augmentation, config.optimisation)
     sampler = WindowSampler(people.learn, config.data.window, config.optimisation.stride)
     learner.network.encoder.standardise(sampler.values)
     initialise_words(learner.network, config.words, config.optimisation.seed)

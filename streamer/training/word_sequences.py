@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from streamer.share.labels import END, START
 from streamer.training.augmentation import IGNORED, draw_own_words, teacher_forcing
-from streamer.training.config import LossName
+from streamer.training.config import AugmentationConfig, OptimisationConfig
 from streamer.training.fitting import Learner
 from streamer.training.network import ShareNetwork
 
@@ -55,13 +55,28 @@ class WordLearner(ShareLearner):
 
 
 class LabelLearner(ShareLearner):
-    """Cross-entropy over the valid labels, between which constrained decoding chooses."""
+    """Cross-entropy over the valid labels, between which constrained decoding chooses.
+
+    Args:
+        network: the network that learns.
+        smoothing: share of the truth that is spread over all labels (Szegedy et al., CVPR 2016).
+    """
+
+    def __init__(self, network: ShareNetwork, smoothing: float) -> None:
+        super().__init__(network)
+        self._smoothing = smoothing
 
     def losses(self, windows: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing is drawn
-        """Return minus the log-probability of each window's label among the valid ones, [batch]."""
-        return functional.cross_entropy(self.scores(windows), labels, reduction="none")
+        """Return the cross-entropy of each window's label among the valid ones, [batch]."""
+        return functional.cross_entropy(
+            self.scores(windows), labels, reduction="none", label_smoothing=self._smoothing
+        )
 
 
-def share_learner(network: ShareNetwork, loss: LossName, token: float) -> ShareLearner:
-    """Return what minimises this loss; `token` is the loss over words' alone."""
-    return WordLearner(network, token) if loss == "words" else LabelLearner(network)
+def share_learner(
+    network: ShareNetwork, augmentation: AugmentationConfig, optimisation: OptimisationConfig
+) -> ShareLearner:
+    """Return what minimises the loss that is asked for."""
+    if optimisation.loss == "words":
+        return WordLearner(network, augmentation.token)
+    return LabelLearner(network, optimisation.smoothing)
