@@ -72,7 +72,7 @@ RECIPES = {
         optimisation=OptimisationConfig(epochs=12, loss="labels", smoothing=0.1),
     ),
 }
-"""Losses, smoothing, angles, symmetries and epochs were chosen on people held out of the training people."""
+"""All were chosen on people held out of the training people."""
 
 PAPER = Recipe(
     NetworkConfig(encoder="paper", embedding=384, encoder_dropout=0.0, feature_dropout=0.0),
