@@ -164,6 +164,15 @@ class OptimisationConfig(Section):
     balance: float = Field(default=0.0, ge=0, le=1)
     threads: int = Field(default=1, ge=1)
 
+    @model_validator(mode="after")
+    def _smooths_labels_alone(self) -> Self:
+        if self.loss == "words" and self.smoothing:
+            raise ValueError(
+                f"smoothing is {self.smoothing}; it must be 0 where loss is 'words', since it "
+                "spreads the truth over the valid labels"
+            )
+        return self
+
 
 class TrainingConfig(Section):
     """A training configuration file."""
@@ -189,15 +198,6 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"augmentation.token is {self.augmentation.token}; it must be 0 where "
                 "optimisation.loss is 'labels', since a label's own words are no valid labels"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _words_are_learnt_unsmoothed(self) -> Self:
-        if self.optimisation.loss == "words" and self.optimisation.smoothing:
-            raise ValueError(
-                f"optimisation.smoothing is {self.optimisation.smoothing}; it must be 0 where "
-                "optimisation.loss is 'words', since it spreads the truth over the valid labels"
             )
         return self
 
