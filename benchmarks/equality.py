@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from exhaustive import exhaustive_scores
 from streamer.datasets.compact import read_compact
 from streamer.datasets.dataset import Windows
 from streamer.datasets.hapt import HAPT
@@ -114,7 +115,7 @@ def torch_scores(
 ) -> NDArray[np.float32]:
     """Return the torch model's scores of these windows, [windows, labels]."""
     parts = [
-        network.scores(torch.from_numpy(samples[own[:, None] + np.arange(window)]))
+        exhaustive_scores(network, torch.from_numpy(samples[own[:, None] + np.arange(window)]))
         for own in np.split(starts, range(TORCH_BATCH, len(starts), TORCH_BATCH))
     ]
     return torch.cat(parts).numpy()

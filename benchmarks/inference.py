@@ -38,6 +38,7 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from exhaustive import exhaustive_scores
 from streamer.share.bundle import (
     FORMAT_VERSION,
     Calibration,
@@ -268,7 +269,7 @@ def plain_export(network: ShareNetwork, windows: np.ndarray, path: Path) -> Call
             self.network = network
 
         def forward(self, samples: Tensor) -> Tensor:
-            return self.network.scores(samples)
+            return exhaustive_scores(self.network, samples)
 
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")  # of the exporter's own making

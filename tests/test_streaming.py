@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from device_adapters.samples import SampleBatch
 from device_adapters.session_file import SessionReader
+from exhaustive import exhaustive_scores
 from streamer.share.runtime import ShareModel
 from streamer.share.streaming import StreamStates
 from streamer.training.graph import kept_stages
@@ -74,7 +75,7 @@ def whole_windows(network: ShareNetwork, samples: np.ndarray, hop: int) -> np.nd
     starts = np.arange(0, len(samples) - WINDOW + 1, hop)
     windows = samples[starts[:, None] + np.arange(WINDOW)]
     with torch.no_grad():
-        scores: np.ndarray = network.scores(torch.from_numpy(windows)).numpy()
+        scores: np.ndarray = exhaustive_scores(network, torch.from_numpy(windows)).numpy()
     return scores
 
 

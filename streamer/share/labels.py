@@ -99,6 +99,16 @@ class LabelSet:
         """For each label the nodes of its prefixes, from the root to the whole label."""
         return tuple(self._path(words) for words in self.labels)
 
+    @cached_property
+    def steps(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """For each label what writes it: every node of its path with the token that comes next."""
+        (end,) = self.tokens([END])
+        following = ((*self.tokens(words), end) for words in self.labels)
+        return tuple(
+            tuple(zip(path, tokens, strict=True))
+            for path, tokens in zip(self.paths, following, strict=True)
+        )
+
     def _path(self, words: tuple[str, ...]) -> tuple[int, ...]:
         path = [0]
         for token in self.tokens(words):

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from streamer.share.bundle import Streaming
-from streamer.share.labels import END, LabelSet
+from streamer.share.labels import LabelSet
 from streamer.share.runtime import (
     BEFORE,
     PARTIALS,
@@ -529,11 +529,7 @@ def _lstm_step(graph: _Graph, gates: str, memory: str, size: int) -> tuple[str, 
 def _score(graph: _Graph, label_set: LabelSet, words: str, temperature: float) -> None:
     """Sum the log-probabilities of each label's words and `end`; share them among the labels."""
     vocabulary = len(label_set.vocabulary)
-    (end,) = label_set.tokens([END])
-    steps = []
-    for path in label_set.paths:
-        following = [*(label_set.nodes[node].token for node in path[1:]), end]
-        steps.append([n * vocabulary + t for n, t in zip(path, following, strict=True)])
+    steps = [[node * vocabulary + token for node, token in path] for path in label_set.steps]
     used = sorted({step for path in steps for step in path})
     membership = np.array([[step in path for path in steps] for step in used])
     chosen = graph.node("Gather", words, graph.integers(*used), axis=1)

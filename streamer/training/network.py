@@ -5,8 +5,9 @@ pooling's statistics can be merged, so that a stream can be encoded hop by hop.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from streamer.share.labels import END, START, LabelSet
+from streamer.share.labels import LabelSet, Node
 
 DEVIATION_EPSILON = 1e-5
 """Keeps the square root of a variance differentiable at zero."""
@@ -311,6 +312,32 @@ class Decoder(nn.Module):
             steps.append(self.output(self.dropout(hidden)))
         return torch.stack(steps, dim=1).log_softmax(dim=2)
 
+    def written(self, features: Tensor, nodes: Sequence[Node]) -> Tensor:
+        """Return the log-probability of every next word at each node of a prefix tree.
+
+        Args:
+            features: [batch, features].
+            nodes: level by level, as `LabelSet.nodes` has them.
+
+        Returns:
+            Log-probabilities [batch, nodes, words].
+        """
+        hidden = self.initial_hidden(features)[:, None]
+        cell = self.initial_cell(features)[:, None]
+        levels, before = [], [-1]
+        for _, level in groupby(range(len(nodes)), lambda index: nodes[index].depth):
+            own = list(level)
+            parents = [before.index(nodes[index].parent) for index in own]
+            tokens = torch.tensor([nodes[index].token for index in own], device=features.device)
+            words = self.embedding(tokens).expand(len(features), -1, -1)
+            state = (hidden[:, parents].flatten(0, 1), cell[:, parents].flatten(0, 1))
+            hidden, cell = (
+                new.unflatten(0, (-1, len(own))) for new in self.cell(words.flatten(0, 1), state)
+            )
+            levels.append(hidden)
+            before = own
+        return self.output(self.dropout(torch.cat(levels, dim=1))).log_softmax(dim=2)
+
 
 class ShareNetwork(nn.Module):
     """SHARE: encoder, decoder, and exhaustive scoring of the valid labels."""
@@ -341,14 +368,12 @@ class ShareNetwork(nn.Module):
     def scores(self, windows: Tensor) -> Tensor:
         """Return the log-probability of every label's words and `end`, [batch, labels].
 
-        This is the paper's constrained decoding, label by label, as the compiled graph's yardstick.
+        This is the paper's constrained decoding; a word that labels share is written once.
         """
-        features = self.encoder(windows)
-        scores = []
-        for words in self.label_set.labels:
-            inputs = torch.tensor(self.label_set.tokens([START, *words]), device=windows.device)
-            targets = torch.tensor(self.label_set.tokens([*words, END]))
-            steps = self.decoder(features, inputs.expand(len(features), -1))
-            chosen = steps[:, torch.arange(len(targets)), targets]
-            scores.append(chosen.sum(dim=1))
+        written = self.decoder.written(self.encoder(windows), self.label_set.nodes).flatten(1)
+        vocabulary = len(self.label_set.vocabulary)
+        scores = [
+            written[:, [node * vocabulary + token for node, token in path]].sum(dim=1)
+            for path in self.label_set.steps
+        ]
         return torch.stack(scores, dim=1)
