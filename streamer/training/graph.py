@@ -56,6 +56,9 @@ MULTIPLY_ADDS_PER_COPY = 16
 LARGEST_SQUARED = 1e18
 """What is companded is clipped to it, since its square must fit float32."""
 
+GATES = ("Sigmoid", "Sigmoid", "Tanh", "Sigmoid")
+"""Activations of an LSTM's gates in torch's order: input, forget, candidate, output."""
+
 CHANNELS, TIME = 1, 3
 """Axes of what is inside the encoder, [batch, channels, 1, time]."""
 
@@ -204,9 +207,10 @@ def _encode(graph: _Graph, encoder: Encoder, hop: int) -> tuple[str, str]:
         if number in caches:
             hidden = _after_kept(graph, caches[number], reaches[number], hidden)
         hidden = _later_stage(graph, stage, hidden)
-    # What is encoded once more for later stages was pooled with the hop before.
-    again = reaches[0] - encoder.shape.stages[0].reach
-    return _cropped(graph, stem, again, 0), hidden
+    if encoder.shape.stem_thresholds:
+        # What is encoded once more for later stages was pooled with the hop before.
+        stem = _cropped(graph, stem, reaches[0] - encoder.shape.stages[0].reach, 0)
+    return stem, hidden
 
 
 def _after_kept(graph: _Graph, cache: int, reach: int, hidden: str) -> str:
@@ -451,10 +455,9 @@ def _decode(graph: _Graph, network: ShareNetwork, features: str) -> str:
     """Return the next word's log-probabilities at every node, [batch, nodes * words]."""
     decoder, label_set = network.decoder, network.label_set
     cell, size = decoder.cell, decoder.cell.hidden_size
-    order = _gate_order(size)
     table = _array(decoder.embedding.weight) @ _array(cell.weight_ih).T
-    table = (table + _array(cell.bias_ih) + _array(cell.bias_hh))[:, order]
-    recurrent = graph.floats(_array(cell.weight_hh).T[:, order])
+    table = table + _array(cell.bias_ih) + _array(cell.bias_hh)
+    recurrent = graph.floats(_array(cell.weight_hh).T)
     hidden, memory = _initial_state(graph, network, features)
     levels, before = [], [-1]
     for depth in range(label_set.nodes[-1].depth + 1):
@@ -464,65 +467,57 @@ def _decode(graph: _Graph, network: ShareNetwork, features: str) -> str:
         parents = sorted(set(origins))
         families = [parents.index(origin) for origin in origins]
         chosen = _chosen(graph, hidden, parents, len(before))
-        product = graph.node("MatMul", chosen, recurrent)
-        words = graph.floats(table[[label_set.nodes[i].token for i in level]][:, None])
-        gates = graph.node("Add", _repeated(graph, product, families), words)
+        product = _repeated(graph, graph.node("MatMul", chosen, recurrent), families)
+        words = graph.floats(table[[label_set.nodes[i].token for i in level]])
+        gates = graph.split(graph.node("Add", product, words), [size] * len(GATES), axis=2)
         memory = _repeated(graph, _chosen(graph, memory, parents, len(before)), families)
-        hidden, memory = _lstm_step(graph, gates, memory, size)
+        hidden, memory = _lstm_step(graph, gates, memory)
         levels.append(hidden)
         before = level
     weight, bias = _array(decoder.output.weight).T, _array(decoder.output.bias)
-    logits = graph.node("MatMul", graph.join(levels, axis=0), graph.floats(weight))
+    logits = graph.node("MatMul", graph.join(levels, axis=1), graph.floats(weight))
     output = graph.node("LogSoftmax", graph.node("Add", logits, graph.floats(bias)), axis=2)
-    by_window = graph.node("Transpose", output, perm=[1, 0, 2])
-    return graph.reshape(by_window, -1, len(label_set.nodes) * len(bias))
+    return graph.reshape(output, -1, len(label_set.nodes) * len(bias))
 
 
 def _initial_state(graph: _Graph, network: ShareNetwork, features: str) -> list[str]:
-    """Return hidden state and memory before the first word, each [1, batch, size].
+    """Return hidden state and memory before the first word, each [batch, 1, size].
 
     The features' normalisation is folded into the layers that read them.
     """
     encoder, decoder = network.encoder, network.decoder
-    layers = (decoder.initial_hidden, decoder.initial_cell)
-    weight = np.hstack([_array(layer.weight).T for layer in layers])
-    bias = np.hstack([_array(layer.bias) for layer in layers])
-    if encoder.shape.normalised:
-        factor, offset = _batch_norm(encoder.norm)
-        bias = bias + offset @ weight
-        weight = factor[:, None] * weight
-    size = decoder.cell.hidden_size
-    state = graph.node("Gemm", features, graph.floats(weight), graph.floats(bias))
-    by_node = graph.node("Unsqueeze", state, graph.integers(0))
-    return graph.split(by_node, [size, size], axis=2)
+    states = []
+    for layer in (decoder.initial_hidden, decoder.initial_cell):
+        weight, bias = _array(layer.weight).T, _array(layer.bias)
+        if encoder.shape.normalised:
+            factor, offset = _batch_norm(encoder.norm)
+            bias = bias + offset @ weight
+            weight = factor[:, None] * weight
+        state = graph.node("Gemm", features, graph.floats(weight), graph.floats(bias))
+        states.append(graph.node("Unsqueeze", state, graph.integers(1)))
+    return states
 
 
 def _chosen(graph: _Graph, nodes: str, which: list[int], count: int) -> str:
-    """Return some of `count` nodes of a level, [nodes, batch, channels]."""
+    """Return some of `count` nodes of a level, [batch, nodes, channels]."""
     if which == list(range(count)):
         return nodes
-    return graph.node("Gather", nodes, graph.integers(*which), axis=0)
+    return graph.node("Gather", nodes, graph.integers(*which), axis=1)
 
 
 def _repeated(graph: _Graph, parents: str, families: list[int]) -> str:
-    """Return each child's parent, [children, batch, channels]; one for all is left to broadcast."""
+    """Return each child's parent, [batch, children, channels]; one for all is left to broadcast."""
     if len(set(families)) == 1:
         return parents
     return _chosen(graph, parents, families, len(set(families)))
 
 
-def _gate_order(hidden: int) -> NDArray[np.int64]:
-    """Return torch's gates (input, forget, cell, output) with the one that takes tanh last."""
-    gates = np.arange(4 * hidden).reshape(4, hidden)
-    return gates[[0, 1, 3, 2]].ravel()
-
-
-def _lstm_step(graph: _Graph, gates: str, memory: str, size: int) -> tuple[str, str]:
-    sigmoids, candidate = graph.split(gates, [3 * size, size], axis=2)
-    admit, forget, emit = graph.split(graph.node("Sigmoid", sigmoids), [size] * 3, axis=2)
+def _lstm_step(graph: _Graph, gates: list[str], memory: str) -> tuple[str, str]:
+    admit, forget, candidate, emit = (
+        graph.node(activation, gate) for activation, gate in zip(GATES, gates, strict=True)
+    )
     remembered = graph.node("Mul", forget, memory)
-    admitted = graph.node("Mul", admit, graph.node("Tanh", candidate))
-    memory = graph.node("Add", remembered, admitted)
+    memory = graph.node("Add", remembered, graph.node("Mul", admit, candidate))
     return graph.node("Mul", emit, graph.node("Tanh", memory)), memory
 
 

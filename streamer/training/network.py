@@ -336,7 +336,8 @@ class Decoder(nn.Module):
             )
             levels.append(hidden)
             before = own
-        return self.output(self.dropout(torch.cat(levels, dim=1))).log_softmax(dim=2)
+        logits: Tensor = self.output(self.dropout(torch.cat(levels, dim=1)))
+        return logits.log_softmax(dim=2)
 
 
 class ShareNetwork(nn.Module):
