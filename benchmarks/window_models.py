@@ -263,7 +263,7 @@ def _train(
         None,
         recipe.augmentation,
         options,
-        labels=len(task.labels),
+        labels=task.labels,
         checkpoint=checkpoint,
     )
     checkpoint.unlink()

@@ -91,14 +91,18 @@ def test_the_decoder_is_taught_every_word_and_the_end(labels: list[list[int]]) -
 def test_turning_keeps_lengths_and_turns_all_sensors_alike() -> None:
     windows = torch.randn(8, 20, 6, generator=generator())
     windows[:, :, 3:] = windows[:, :, :3]
-    turned = turn_sensors(windows, 30.0, generator(1))
+    turned = turn_sensors(windows, torch.full((8,), 30.0), generator(1))
     lengths = windows.view(8, 20, 2, 3).norm(dim=3)
     assert torch.allclose(turned.view(8, 20, 2, 3).norm(dim=3), lengths, atol=1e-4)
     assert torch.allclose(turned[:, :, :3], turned[:, :, 3:], atol=1e-5)
     cosines = torch.nn.functional.cosine_similarity(turned[:, :, :3], windows[:, :, :3], dim=2)
     assert cosines.min() >= np.cos(np.deg2rad(30)) - 1e-4
     assert not torch.allclose(turned, windows)
-    assert torch.allclose(turn_sensors(windows, 0.0, generator(1)), windows, atol=1e-6)
+    degrees = torch.tensor([0.0] * 4 + [180.0] * 4)
+    turned = turn_sensors(windows, degrees, generator(1))
+    assert torch.allclose(turned[:4], windows[:4], atol=1e-6)
+    cosines = torch.nn.functional.cosine_similarity(turned[4:], windows[4:], dim=2)
+    assert cosines.min() < 0
 
 
 def test_symmetries_turn_signs_of_the_share_asked_for_each_on_its_own() -> None:
@@ -348,7 +352,9 @@ def test_rare_labels_weigh_as_much_more_as_asked(balance: float) -> None:
     sampler = WindowSampler(stretches_of(32, 32 * 9), window=32, stride=32)
     learner = WordLearner(build_network(configuration(Path())), token=0.0)
     options = OptimisationConfig(balance=balance)
-    weights = _Fitting(learner, sampler, None, AugmentationConfig(), options, 2)._label_weights
+    weights = _Fitting(
+        learner, sampler, None, AugmentationConfig(), options, ("a", "b")
+    )._label_weights
     assert weights[0] / weights[1] == pytest.approx(9**balance, rel=1e-5)
 
 
@@ -474,6 +480,13 @@ def test_symmetries_must_have_a_sign_for_each_channel(sessions: Path) -> None:
     config = configuration(sessions).model_dump()
     config["augmentation"]["symmetries"] = [(-1, 1)]
     with pytest.raises(ValueError, match=r"2 signs \[-1, 1\], of 6 data.channels"):
+        TrainingConfig.model_validate(config)
+
+
+def test_only_labels_of_the_configuration_are_turned_freely(sessions: Path) -> None:
+    config = configuration(sessions).model_dump()
+    config["augmentation"]["turned_freely"] = ["sleep"]
+    with pytest.raises(ValueError, match=r"'sleep', none of data.labels: "):
         TrainingConfig.model_validate(config)
 
 

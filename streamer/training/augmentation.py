@@ -46,17 +46,17 @@ def teacher_forcing(labels: list[list[int]], start: int, end: int) -> tuple[Tens
     return inputs, targets
 
 
-def turn_sensors(windows: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
+def turn_sensors(windows: Tensor, degrees: Tensor, generator: torch.Generator) -> Tensor:
     """Rotate every three-axis sensor of a window alike, about a random axis by up to `degrees`.
 
     Args:
         windows: [batch, time, channels], channels a multiple of three, three axes each.
-        degrees: the largest angle: how much askew a device may be worn.
+        degrees: each window's largest angle: how much askew a device may be worn, [batch].
         generator: the source of randomness.
     """
     batch, time, channels = windows.shape
     axis = functional.normalize(torch.randn(batch, 3, generator=generator), dim=1)
-    angle = torch.deg2rad(degrees * (2 * torch.rand(batch, 1, generator=generator) - 1))
+    angle = torch.deg2rad(degrees[:, None] * (2 * torch.rand(batch, 1, generator=generator) - 1))
     rotation: Tensor = torch.linalg.matrix_exp(_cross_matrices(axis * angle))
     turned = windows.view(batch, time, channels // 3, 3) @ rotation[:, None]
     return turned.reshape(batch, time, channels)

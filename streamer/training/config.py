@@ -116,6 +116,7 @@ class AugmentationConfig(Section):
             its sign, and of the rotation, whose vectors are axial, the other two.
         symmetry_share: probability with which each of them is applied to a window.
         rotation_degrees: largest angle by which the sensors are turned.
+        turned_freely: labels of those who may lie any way; their sensors are turned by any angle.
         scale: standard deviation of each channel's factor.
         jitter: standard deviation of the noise, as a share of each channel's own.
         mixup: strength with which windows are blended in pairs, and their losses with them.
@@ -126,6 +127,7 @@ class AugmentationConfig(Section):
     symmetries: tuple[tuple[Literal[-1, 1], ...], ...] = ()
     symmetry_share: float = Field(default=0.25, ge=0, le=1)
     rotation_degrees: float = Field(default=45.0, ge=0, le=180)
+    turned_freely: tuple[str, ...] = ()
     scale: float = Field(default=0.05, ge=0)
     jitter: float = Field(default=0.02, ge=0)
     mixup: float = Field(default=0.0, ge=0)
@@ -185,11 +187,24 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _only_triples_are_turned(self) -> Self:
-        if self.augmentation.rotation_degrees and not in_triples(self.data.channels):
-            raise ValueError(
-                "augmentation.rotation_degrees must be 0: data.channels are no triples of axes "
-                "named _x, _y, _z, which could be turned"
-            )
+        if in_triples(self.data.channels):
+            return self
+        for name, nothing in (("rotation_degrees", "0"), ("turned_freely", "empty")):
+            if getattr(self.augmentation, name):
+                raise ValueError(
+                    f"augmentation.{name} must be {nothing}: data.channels are no triples of axes "
+                    "named _x, _y, _z, which could be turned"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _turned_freely_are_labels(self) -> Self:
+        for name in self.augmentation.turned_freely:
+            if name not in self.data.labels:
+                known = ", ".join(self.data.labels)
+                raise ValueError(
+                    f"augmentation.turned_freely has {name!r}, none of data.labels: {known}"
+                )
         return self
 
     @model_validator(mode="after")

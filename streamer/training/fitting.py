@@ -7,7 +7,7 @@ peers are trained alike. It can be stopped at any time and goes on from its last
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,9 @@ from streamer.training.sampling import WindowSampler
 EVALUATION_BATCH = 512
 WARM_UP = 0.3
 """Share of the steps in which the learning rate rises."""
+
+LARGEST_ANGLE = 180.0
+"""Degrees by which anything can be turned."""
 
 FIRST_RATE = 1 / 25
 """The first learning rate, as a share of the highest."""
@@ -72,7 +75,7 @@ def fit(
     augmentation: AugmentationConfig,
     options: OptimisationConfig,
     *,
-    labels: int,
+    labels: Sequence[str],
     checkpoint: Path | None = None,
     watch: Callable[[History], None] = lambda _: None,
 ) -> History:
@@ -84,7 +87,7 @@ def fit(
         held_out: windows of people who choose the best epoch; without them it is the last.
         augmentation: what is changed at random.
         options: how.
-        labels: how many there are.
+        labels: their names.
         checkpoint: file that each epoch leaves, and from which an interrupted fit goes on.
         watch: told after every epoch.
     """
@@ -131,7 +134,7 @@ class _Fitting:
         held_out: WindowSet | None,
         augmentation: AugmentationConfig,
         options: OptimisationConfig,
-        labels: int,
+        labels: Sequence[str],
     ) -> None:
         self._sampler = sampler
         self._held_out = held_out
@@ -148,9 +151,13 @@ class _Fitting:
             self._learner.parameters(), weight_decay=options.weight_decay
         )
         self._deviation = torch.from_numpy(sampler.values.std(axis=0))
-        counts = np.maximum(sampler.label_counts(labels), 1)
+        counts = np.maximum(sampler.label_counts(len(labels)), 1)
         weights = (counts.mean() / counts) ** options.balance
         self._label_weights = torch.from_numpy(weights.astype(np.float32))
+        freely = [name in augmentation.turned_freely for name in labels]
+        self._degrees = torch.where(
+            torch.tensor(freely), LARGEST_ANGLE, augmentation.rotation_degrees
+        )
         self._best: dict[str, Tensor] = {}
         self.history = History()
 
@@ -226,23 +233,23 @@ class _Fitting:
         share = 1.0 if self._options.schedule == "constant" else one_cycle(progress)
         for group in self._optimiser.param_groups:
             group["lr"] = self._options.learning_rate * share
-        samples, labels = self._augmented(_samples(windows, rows)), windows.labels[rows]
-        loss = self._loss(samples, torch.from_numpy(labels))
+        labels = torch.from_numpy(windows.labels[rows])
+        loss = self._loss(self._augmented(_samples(windows, rows), labels), labels)
         self._optimiser.zero_grad()
         loss.backward()
         self._optimiser.step()
         self._averaged.update_parameters(self._learner)
         return loss.item()
 
-    def _augmented(self, windows: Tensor) -> Tensor:
+    def _augmented(self, windows: Tensor, labels: Tensor) -> Tensor:
         chosen, random = self._augmentation, self._random
         if chosen.warp:
             windows = warp_time(windows, chosen.warp, random)
         if chosen.symmetries:
             share = chosen.symmetry_share
             windows = wear_otherwise(windows, chosen.symmetries, share, random)
-        if chosen.rotation_degrees:
-            windows = turn_sensors(windows, chosen.rotation_degrees, random)
+        if chosen.rotation_degrees or chosen.turned_freely:
+            windows = turn_sensors(windows, self._degrees[labels], random)
         if chosen.scale:
             windows = scale(windows, chosen.scale, random)
         if chosen.jitter:

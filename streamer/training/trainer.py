@@ -137,7 +137,7 @@ def train(config: TrainingConfig, folder: Path) -> TrainingResult:
             people.validation,
             config.augmentation,
             config.optimisation,
-            labels=len(label_set.labels),
+            labels=label_set.names,
             checkpoint=folder / CHECKPOINT_FILE,
             watch=_Watch(bar, config.optimisation.epochs),
         )
