@@ -234,6 +234,8 @@ def train(
         f"the best epoch is chosen by {', '.join(config.data.validation)}; "
         f"measured on {', '.join(config.data.test) or 'nobody'}"
     )
+    if config.optimisation.refit:
+        typer.echo("in the end whoever chooses the epoch is learnt from too")
     result = train_network(config, out)
     measured = ", ".join(f"{name} {value:.3f}" for name, value in result.accuracy.items())
     typer.echo(f"{out}: best epoch {result.best_epoch + 1}; on test people: {measured or 'none'}")

@@ -403,13 +403,19 @@ class StoppedError(Exception):
     pass
 
 
+@pytest.mark.parametrize("refit", [False, True])
 def test_an_interrupted_run_comes_to_the_same_weights(
-    sessions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sessions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, refit: bool
 ) -> None:
-    config = configuration(sessions)
+    config = with_refit(configuration(sessions), refit=refit)
     whole = train(config, tmp_path / "whole")
+
+    def stop(watch: trainer._Watch, _: object) -> None:
+        if watch._what == ("once more" if refit else "training"):
+            raise StoppedError
+
     with monkeypatch.context() as patch:
-        patch.setattr(trainer._Watch, "__call__", lambda *_: (_ for _ in ()).throw(StoppedError))
+        patch.setattr(trainer._Watch, "__call__", stop)
         with pytest.raises(StoppedError):
             train(config, tmp_path / "stopped")
     changed = config.model_copy(update={"network": NetworkConfig(width=48)})
@@ -421,8 +427,29 @@ def test_an_interrupted_run_comes_to_the_same_weights(
         assert torch.equal(one, two)
 
 
-def test_a_run_leaves_figures_and_no_checkpoint(sessions: Path, tmp_path: Path) -> None:
-    result = train(configuration(sessions), tmp_path)
+def test_refitting_learns_from_the_validation_people_too(sessions: Path, tmp_path: Path) -> None:
+    """The input's mean tells whose samples were learnt from."""
+    config = configuration(sessions)
+    means = []
+    for refit in (False, True):
+        train(with_refit(config, refit=refit), tmp_path / str(refit))
+        means.append(load_run(tmp_path / str(refit))[1].encoder.mean.numpy())
+    values = {s.wearer: s.values for s in read_stretches(config.data, ("rest", "shake it"))}
+    for mean, wearers in zip(means, (("anna", "ben"), ("anna", "ben", "cleo")), strict=True):
+        samples = np.concatenate([values[wearer] for wearer in wearers])
+        np.testing.assert_allclose(mean, samples.mean(axis=0), atol=1e-5)
+
+
+def with_refit(config: TrainingConfig, *, refit: bool) -> TrainingConfig:
+    optimisation = config.optimisation.model_copy(update={"refit": refit})
+    return config.model_copy(update={"optimisation": optimisation})
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_run_leaves_figures_and_no_checkpoint(
+    sessions: Path, tmp_path: Path, *, refit: bool
+) -> None:
+    result = train(with_refit(configuration(sessions), refit=refit), tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     pictures = {"curves.png", "confusion.png", "calibration.png"}
     assert names == {"config.json", "result.json", "weights.npz", *pictures}

@@ -142,6 +142,8 @@ class OptimisationConfig(Section):
         smoothing: share of the truth that the loss over labels spreads over all of them.
         epochs: at most this many.
         patience: epochs without a better validation score after which training stops.
+        refit: whether the network is taught once more in the end, by all epochs and the validation
+            people too. They count most where there are few; the temperature stays what they told.
         batch: windows in a step.
         stride: samples between two training windows, which each epoch moves by up to as many.
         schedule: `one-cycle`, up and down to nothing, or `constant`, as the paper trains.
@@ -157,6 +159,7 @@ class OptimisationConfig(Section):
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     epochs: int = Field(default=20, ge=1)
     patience: int = Field(default=12, ge=1)
+    refit: bool = False
     batch: int = Field(default=64, ge=2)
     stride: int = Field(default=32, ge=1)
     schedule: Literal["one-cycle", "constant"] = "one-cycle"

@@ -203,5 +203,5 @@ def _optimisation(found: _Found) -> OptimisationConfig:
     windows = found.samples // (found.window or stride)
     often = max(1, round(FEWEST_STEPS * usual.batch / (max(windows, 1) * usual.epochs)))
     return OptimisationConfig(
-        stride=stride, epochs=often * usual.epochs, patience=often * usual.patience
+        stride=stride, epochs=often * usual.epochs, patience=often * usual.patience, refit=True
     )

@@ -1,7 +1,6 @@
 """Training SHARE on annotated sessions; leaves a run folder that the compiler reads."""
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,13 +24,14 @@ from streamer.training.data import (
 from streamer.training.fitting import History, fit, label_scores
 from streamer.training.network import ShareNetwork
 from streamer.training.sampling import WindowSampler
-from streamer.training.word_sequences import share_learner
+from streamer.training.word_sequences import ShareLearner, share_learner
 from streamer.training.word_vectors import WordsConfig, initial_vectors
 
 WEIGHTS_FILE = "weights.npz"
 CONFIG_FILE = "config.json"
 RESULT_FILE = "result.json"
 CHECKPOINT_FILE = "checkpoint.npz"
+REFIT_CHECKPOINT_FILE = "checkpoint-refit.npz"
 CURVES_FILE = "curves.png"
 CONFUSION_FILE = "confusion.png"
 CALIBRATION_FILE = "calibration.png"
@@ -125,25 +125,14 @@ def train(config: TrainingConfig, folder: Path) -> TrainingResult:
     label_set = LabelSet.from_names(config.data.labels)
     people = _People.read(config, label_set)
     _claim(folder, config)
-    torch.manual_seed(config.optimisation.seed)
-    learner = share_learner(build_network(config), config.augmentation, config.optimisation)
-    sampler = WindowSampler(people.learn, config.data.window, config.optimisation.stride)
-    learner.network.encoder.standardise(sampler.values)
-    initialise_words(learner.network, config.words, config.optimisation.seed)
+    checkpoints = folder / CHECKPOINT_FILE, folder / REFIT_CHECKPOINT_FILE
     with _progress_bar() as bar:
-        history = fit(
-            learner,
-            sampler,
-            people.validation,
-            config.augmentation,
-            config.optimisation,
-            labels=label_set.names,
-            checkpoint=folder / CHECKPOINT_FILE,
-            watch=_Watch(bar, config.optimisation.epochs),
-        )
-    result = TrainingResult(history.epochs, history.best_epoch)
-    held_out_scores = label_scores(learner, people.validation)
-    result.temperature = fit_temperature(held_out_scores, people.validation.labels)
+        learner, history = _fitted(config, people.learn, people.validation, checkpoints[0], bar)
+        result = TrainingResult(history.epochs, history.best_epoch)
+        held_out_scores = label_scores(learner, people.validation)
+        result.temperature = fit_temperature(held_out_scores, people.validation.labels)
+        if config.optimisation.refit:
+            learner, _ = _fitted(config, people.everyone, None, checkpoints[1], bar)
     result.transitions = transition_matrix(
         people.learn, len(label_set.labels), config.data.hop
     ).tolist()
@@ -167,8 +156,37 @@ def train(config: TrainingConfig, folder: Path) -> TrainingResult:
         **{name: weight.numpy() for name, weight in learner.network.state_dict().items()},
     )
     (folder / RESULT_FILE).write_text(json.dumps(asdict(result), indent=2))
-    (folder / CHECKPOINT_FILE).unlink()
+    for checkpoint in checkpoints:
+        checkpoint.unlink(missing_ok=True)
     return result
+
+
+def _fitted(
+    config: TrainingConfig,
+    stretches: list[Stretch],
+    validation: WindowSet | None,
+    checkpoint: Path,
+    bar: Progress,
+) -> tuple[ShareLearner, History]:
+    """Return a network that has learnt from these stretches."""
+    torch.manual_seed(config.optimisation.seed)
+    learner = share_learner(build_network(config), config.augmentation, config.optimisation)
+    sampler = WindowSampler(stretches, config.data.window, config.optimisation.stride)
+    learner.network.encoder.standardise(sampler.values)
+    initialise_words(learner.network, config.words, config.optimisation.seed)
+    history = fit(
+        learner,
+        sampler,
+        validation,
+        config.augmentation,
+        config.optimisation,
+        labels=learner.network.label_set.names,
+        checkpoint=checkpoint,
+        watch=_Watch(
+            bar, config.optimisation.epochs, "once more" if validation is None else "training"
+        ),
+    )
+    return learner, history
 
 
 def _claim(folder: Path, config: TrainingConfig) -> None:
@@ -186,7 +204,17 @@ def _claim(folder: Path, config: TrainingConfig) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _People:
+    """Whose windows are for what.
+
+    Attributes:
+        learn: stretches to learn from.
+        everyone: those of the validation people too.
+        validation: windows by which the best epoch is chosen.
+        test: windows by which accuracy is measured.
+    """
+
     learn: list[Stretch]
+    everyone: list[Stretch]
     validation: WindowSet
     test: WindowSet | None
 
@@ -203,8 +231,8 @@ class _People:
         found = {stretch.wearer for stretch in stretches}
         if missing := {*data.validation, *data.test} - found:
             raise TrainingError(f"no session of {sorted(missing)} in {data.sessions}")
-        held_out = {*data.validation, *data.test}
-        learn = rejoin(stretch for stretch in stretches if stretch.wearer not in held_out)
+        others = [stretch for stretch in stretches if stretch.wearer not in data.test]
+        learn = rejoin(stretch for stretch in others if stretch.wearer not in data.validation)
         if not learn:
             raise TrainingError(f"every wearer in {data.sessions} is held out; none is left")
 
@@ -218,25 +246,27 @@ class _People:
                 )
             return cut
 
-        return cls(learn, windows(data.validation), windows(data.test) if data.test else None)
+        test = windows(data.test) if data.test else None
+        return cls(learn, rejoin(others), windows(data.validation), test)
 
 
 class _Watch:
     """Tells of every epoch in the progress bar, and in a line where there is no terminal."""
 
-    def __init__(self, bar: Progress, epochs: int) -> None:
+    def __init__(self, bar: Progress, epochs: int, what: str) -> None:
         self._bar = bar
         self._epochs = epochs
-        self._task = bar.add_task("training", total=epochs, loss=math.nan, accuracy=math.nan)
+        self._what = what
+        self._task = bar.add_task(what, total=epochs, figures="")
 
     def __call__(self, history: History) -> None:
         done, figures = len(history.epochs), history.epochs[-1]
-        loss, accuracy = figures["loss"], figures["accuracy"]
-        self._bar.update(self._task, completed=done, loss=loss, accuracy=accuracy)
+        told = f"loss {figures['loss']:.3f}"
+        if "accuracy" in figures:
+            told += f", held-out accuracy {figures['accuracy']:.3f}"
+        self._bar.update(self._task, completed=done, figures=told)
         if not self._bar.console.is_terminal:
-            self._bar.console.print(
-                f"epoch {done} of {self._epochs}: loss {loss:.3f}, held-out accuracy {accuracy:.3f}"
-            )
+            self._bar.console.print(f"{self._what}, epoch {done} of {self._epochs}: {told}")
 
 
 def _progress_bar() -> Progress:
@@ -244,6 +274,6 @@ def _progress_bar() -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}, held-out accuracy {task.fields[accuracy]:.3f}"),
+        TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(),
     )
