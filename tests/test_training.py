@@ -510,6 +510,20 @@ def test_symmetries_must_have_a_sign_for_each_channel(sessions: Path) -> None:
         TrainingConfig.model_validate(config)
 
 
+def test_the_share_asked_for_of_those_who_may_lie_any_way_is_turned_by_any_angle() -> None:
+    sampler = WindowSampler(stretches_of(64, 64), window=32, stride=32)
+    learner = WordLearner(build_network(configuration(Path())), token=0.0)
+    augmentation = AugmentationConfig(
+        rotation_degrees=10.0, turned_freely=("lie",), symmetry_share=0.25
+    )
+    fitting = _Fitting(learner, sampler, None, augmentation, OptimisationConfig(), ("sit", "lie"))
+    labels = torch.arange(2).repeat(4000)
+    angles = fitting._largest_angles(labels)
+    assert (angles[labels == 0] == 10).all()
+    assert set(angles[labels == 1].tolist()) == {10.0, 180.0}
+    assert (angles[labels == 1] == 180).float().mean().item() == pytest.approx(0.25, abs=0.03)
+
+
 def test_only_labels_of_the_configuration_are_turned_freely(sessions: Path) -> None:
     config = configuration(sessions).model_dump()
     config["augmentation"]["turned_freely"] = ["sleep"]

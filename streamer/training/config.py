@@ -114,7 +114,8 @@ class AugmentationConfig(Section):
         symmetries: other ways to wear the device, each as the signs (-1 or 1) that it gives the
             channels. On the other wrist the body is mirrored: one axis of the acceleration turns
             its sign, and of the rotation, whose vectors are axial, the other two.
-        symmetry_share: probability with which each of them is applied to a window.
+        symmetry_share: probability with which each of them is applied to a window, and with which
+            one of `turned_freely` is.
         rotation_degrees: largest angle by which the sensors are turned.
         turned_freely: labels of those who may lie any way; their sensors are turned by any angle.
         scale: standard deviation of each channel's factor.

@@ -154,10 +154,7 @@ class _Fitting:
         counts = np.maximum(sampler.label_counts(len(labels)), 1)
         weights = (counts.mean() / counts) ** options.balance
         self._label_weights = torch.from_numpy(weights.astype(np.float32))
-        freely = [name in augmentation.turned_freely for name in labels]
-        self._degrees = torch.where(
-            torch.tensor(freely), LARGEST_ANGLE, augmentation.rotation_degrees
-        )
+        self._freely = torch.tensor([name in augmentation.turned_freely for name in labels])
         self._best: dict[str, Tensor] = {}
         self.history = History()
 
@@ -249,12 +246,22 @@ class _Fitting:
             share = chosen.symmetry_share
             windows = wear_otherwise(windows, chosen.symmetries, share, random)
         if chosen.rotation_degrees or chosen.turned_freely:
-            windows = turn_sensors(windows, self._degrees[labels], random)
+            windows = turn_sensors(windows, self._largest_angles(labels), random)
         if chosen.scale:
             windows = scale(windows, chosen.scale, random)
         if chosen.jitter:
             windows = jitter(windows, chosen.jitter * self._deviation, random)
         return windows
+
+    def _largest_angles(self, labels: Tensor) -> Tensor:
+        """Return by how many degrees each window's sensors are turned at most, [batch]."""
+        degrees = torch.full(labels.shape, self._augmentation.rotation_degrees)
+        if self._freely.any():
+            drawn = torch.rand(len(labels), generator=self._random)
+            degrees[self._freely[labels] & (drawn < self._augmentation.symmetry_share)] = (
+                LARGEST_ANGLE
+            )
+        return degrees
 
     def _loss(self, windows: Tensor, labels: Tensor) -> Tensor:
         if not self._augmentation.mixup:
