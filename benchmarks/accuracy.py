@@ -66,7 +66,7 @@ RECIPES = {
         augmentation=AugmentationConfig(
             token=0.0, rotation_degrees=15.0, symmetries=WATCH_WORN_OTHERWISE
         ),
-        optimisation=OptimisationConfig(epochs=12, loss="labels", smoothing=0.1),
+        optimisation=OptimisationConfig(epochs=24, loss="labels", smoothing=0.1),
     ),
 }
 """All were chosen on people held out of the training people."""
