@@ -143,8 +143,8 @@ class OptimisationConfig(Section):
         smoothing: share of the truth that the loss over labels spreads over all of them.
         epochs: at most this many.
         patience: epochs without a better validation score after which training stops.
-        refit: whether the network is taught once more in the end, by all epochs and the validation
-            people too. They count most where there are few; the temperature stays what they told.
+        refit: whether the network is taught once more in the end, from the validation people too
+            and for all epochs. It pays most where people are few; the temperature stays as it was.
         batch: windows in a step.
         stride: samples between two training windows, which each epoch moves by up to as many.
         schedule: `one-cycle`, up and down to nothing, or `constant`, as the paper trains.

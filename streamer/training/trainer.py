@@ -180,7 +180,7 @@ def _fitted(
         validation,
         config.augmentation,
         config.optimisation,
-        labels=learner.network.label_set.names,
+        labels=config.data.labels,
         checkpoint=checkpoint,
         watch=_Watch(
             bar, config.optimisation.epochs, "once more" if validation is None else "training"
