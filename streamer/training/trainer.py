@@ -132,7 +132,7 @@ def train(config: TrainingConfig, folder: Path) -> TrainingResult:
         held_out_scores = label_scores(learner, people.validation)
         result.temperature = fit_temperature(held_out_scores, people.validation.labels)
         if config.optimisation.refit:
-            learner, _ = _fitted(config, people.everyone, None, checkpoints[1], bar)
+            learner, _ = _fitted(config, rejoin(people.everyone), None, checkpoints[1], bar)
     result.transitions = transition_matrix(
         people.learn, len(label_set.labels), config.data.hop
     ).tolist()
@@ -208,7 +208,7 @@ class _People:
 
     Attributes:
         learn: stretches to learn from.
-        everyone: those of the validation people too.
+        everyone: those of the validation people too, as they were published.
         validation: windows by which the best epoch is chosen.
         test: windows by which accuracy is measured.
     """
@@ -247,7 +247,7 @@ class _People:
             return cut
 
         test = windows(data.test) if data.test else None
-        return cls(learn, rejoin(others), windows(data.validation), test)
+        return cls(learn, others, windows(data.validation), test)
 
 
 class _Watch:
