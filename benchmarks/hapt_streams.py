@@ -30,7 +30,7 @@ from streamer.datasets.hapt import HAPT
 from streamer.datasets.sessions import write_session
 from streamer.evaluation.frames import confusion_matrix, frame_indices
 from streamer.gateway import Gateway
-from streamer.messages import Label, Segment
+from streamer.messages import Label
 from streamer.publishers import Publisher, PublisherStatistics
 from streamer.recognizer import Recognizer
 from streamer.share.packaged import DEFAULT_BUNDLE
@@ -54,7 +54,7 @@ class Collector(Publisher):
         pass
 
     @override
-    async def publish(self, label: Label, segments: Sequence[Segment]) -> None:
+    async def publish(self, label: Label) -> None:
         self.labels.append(label)
 
     @override

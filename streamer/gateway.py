@@ -23,6 +23,10 @@ SPACING_SECONDS = 0.02
 """Calls of the recogniser begin at least so far apart, unless a full one waits: a wearable alone is
 not held up, and many share a call."""
 
+SENDING_TURNS = 2
+"""Turns of the event loop after which what was published is on its way: a publisher's queue takes
+one, a client's task another."""
+
 _Arrival = tuple[StreamInfo, SampleBatch]
 
 
@@ -156,8 +160,14 @@ class Gateway:
                 await publisher.tell(status)
 
     async def _deliver(self, labels: Sequence[Label]) -> None:
-        for label, segments in zip(labels, self._segments.push(labels), strict=True):
+        for label in labels:
             if self._recorder is not None:
                 await self._recorder.add_label(label)
             for publisher in self._publishers:
-                await publisher.publish(label, segments)
+                await publisher.publish(label)
+        # The labels leave now; what they mean for the segments is worked out meanwhile.
+        for _ in range(SENDING_TURNS):
+            await asyncio.sleep(0)
+        for segment in self._segments.push(labels):
+            for publisher in self._publishers:
+                await publisher.publish_segment(segment)

@@ -52,11 +52,11 @@ class SegmentTracker:
         self._end = np.zeros(FIRST_SLOTS)
         self._told = np.zeros(FIRST_SLOTS)
 
-    def push(self, labels: Sequence[Label]) -> list[list[Segment]]:
-        """Take wearers' next labels; return what each means for its wearer's segments."""
+    def push(self, labels: Sequence[Label]) -> list[Segment]:
+        """Take wearers' next labels; return what they mean, a wearer's oldest first."""
         return [told for group in _one_of_each(labels) for told in self._push(group)]
 
-    def _push(self, labels: Sequence[Label]) -> list[list[Segment]]:
+    def _push(self, labels: Sequence[Label]) -> list[Segment]:
         slots = np.array([self._slot(label.wearer) for label in labels])
         middles = np.array([label.window.middle for label in labels])
         ends = (middles + self._hop_s / 2).round(DIGITS)
@@ -71,9 +71,8 @@ class SegmentTracker:
         same = follows & (likeliest == self._label[slots])
         due = same & (ends - self._told[slots] >= UPDATE_SECONDS)
 
-        told: list[list[Segment]] = [[] for _ in labels]
-        for row in np.flatnonzero(known & ~same).tolist():
-            told[row].append(self._segment(SegmentEvent.END, labels[row].wearer))
+        ended = np.flatnonzero(known & ~same).tolist()
+        told = [self._segment(SegmentEvent.END, labels[row].wearer) for row in ended]
         self._belief[slots] = belief
         self._label[slots] = likeliest
         self._end[slots] = ends
@@ -82,7 +81,7 @@ class SegmentTracker:
         self._told[slots[~same | due]] = ends[~same | due]
         for row in np.flatnonzero(~same | due).tolist():
             event = SegmentEvent.UPDATE if same[row] else SegmentEvent.START
-            told[row].append(self._segment(event, labels[row].wearer))
+            told.append(self._segment(event, labels[row].wearer))
         return told
 
     def _slot(self, wearer: str) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -12,7 +11,7 @@ from device_adapters.ble.adapter import BleAdapter, BleOptions
 from fake_bluez import FakeBlueZ
 from fake_wearables import FakePolar
 from streamer.gateway import Gateway
-from streamer.messages import Label, Segment
+from streamer.messages import Label
 from streamer.publishers import Publisher, PublisherStatistics
 from streamer.recognizer import Recognizer
 
@@ -30,7 +29,7 @@ class Collector(Publisher):
         pass
 
     @override
-    async def publish(self, label: Label, segments: Sequence[Segment]) -> None:
+    async def publish(self, label: Label) -> None:
         self.labels.append(label)
 
     @override

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,10 +37,14 @@ class Collector(Publisher):
         self.open = False
 
     @override
-    async def publish(self, label: Label, segments: Sequence[Segment]) -> None:
+    async def publish(self, label: Label) -> None:
         assert self.open
         self.payloads.append(label.to_json())
-        self.segments += segments
+
+    @override
+    async def publish_segment(self, segment: Segment) -> None:
+        assert self.open
+        self.segments.append(segment)
 
     @override
     def statistics(self) -> PublisherStatistics:

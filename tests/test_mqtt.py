@@ -82,8 +82,9 @@ async def test_topics_are_as_documented(mosquitto: Mosquitto, address: BrokerAdd
     async with Listener(mosquitto.port) as listener:
         async with publisher:
             await publisher.connected()
-            await publisher.publish(label(0), [segment(0, SegmentEvent.START)])
-            await publisher.publish(label(1), [])
+            await publisher.publish(label(0))
+            await publisher.publish_segment(segment(0, SegmentEvent.START))
+            await publisher.publish(label(1))
             await publisher.tell(StreamStatus("wrist", recognised=True, findings=("gyro is off",)))
             await listener.until("har/home/anna/activity", 2)
             await listener.until("har/home/wrist/stream", 1)
@@ -110,7 +111,7 @@ async def test_messages_keep_their_order_and_none_is_lost(
         async with MqttPublisher(address, "home") as publisher:
             await publisher.connected()
             for seq in range(count):
-                await publisher.publish(label(seq), [])
+                await publisher.publish(label(seq))
         payloads = await listener.until("har/home/anna/activity", count)
     assert seqs(payloads) == list(range(count))
     assert publisher.statistics().published == count
@@ -124,12 +125,14 @@ async def test_a_restarted_broker_gets_the_states_back(
     async with publisher:
         await publisher.connected()
         for wearer in ("anna", "ben"):
-            await publisher.publish(label(0, wearer), [segment(0, SegmentEvent.START, wearer)])
+            await publisher.publish(label(0, wearer))
+            await publisher.publish_segment(segment(0, SegmentEvent.START, wearer))
         async with asyncio.timeout(5):
             while publisher.statistics().queued:
                 await asyncio.sleep(0.01)
         mosquitto.kill()
-        await publisher.publish(label(1), [segment(1, SegmentEvent.START)])
+        await publisher.publish(label(1))
+        await publisher.publish_segment(segment(1, SegmentEvent.START))
         mosquitto.start()
         async with Listener(mosquitto.port) as listener:
             (first, *_) = await listener.until("har/home/ben/state", 1)
@@ -159,7 +162,7 @@ async def test_without_a_broker_the_newest_labels_are_kept_and_the_others_counte
     publisher = MqttPublisher(BrokerAddress(url=f"mqtt://127.0.0.1:{free_port()}"), "home")
     await publisher.__aenter__()
     for seq in range(QUEUED_MESSAGES + 50):
-        await publisher.publish(label(seq), [])
+        await publisher.publish(label(seq))
     statistics = publisher.statistics()
     assert (statistics.queued, statistics.dropped) == (QUEUED_MESSAGES, 50)
     publisher._connection.cancel()
@@ -245,7 +248,7 @@ async def test_the_embedded_broker_serves_publisher_and_subscriber() -> None:
         async with MqttPublisher(
             BrokerAddress(url=f"mqtt://127.0.0.1:{port}"), "home"
         ) as publisher:
-            await publisher.publish(label(7), [])
+            await publisher.publish(label(7))
             assert await first == label(7)
         await labels.aclose()
 
@@ -318,4 +321,4 @@ async def test_a_publisher_that_died_does_not_take_messages_in_silence() -> None
     publisher._connection.cancel()
     await asyncio.gather(publisher._connection, return_exceptions=True)
     with pytest.raises(asyncio.CancelledError):
-        await publisher.publish(label(0), [])
+        await publisher.publish(label(0))

@@ -148,11 +148,11 @@ async def test_labels_are_read_over_tls_with_password_and_client_certificate(
             await ready.wait()
             address = BrokerAddress.model_validate({"url": broker.url} | known)
             async with MqttPublisher(address, "home") as publisher:
-                await publisher.publish(label(7), [])
+                await publisher.publish(label(7))
                 assert await first == label(7)
                 seen = asyncio.ensure_future(watching.stdout.readline())
                 while not seen.done():  # it takes a while to start
-                    await publisher.publish(label(8), [])
+                    await publisher.publish(label(8))
                     await asyncio.wait((seen,), timeout=0.2)
                 assert label(8).wearer in seen.result().decode()
     finally:

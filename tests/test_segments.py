@@ -31,22 +31,17 @@ def label(name: str, hop: int, *, instead: str = "", wearer: str = "anna") -> La
     return Label(wearer, (wearer,), name, tuple(name.split()), p, others, window, 1, 0, "m", hop)
 
 
-def pushed(tracker: SegmentTracker, label: Label) -> list[Segment]:
-    (told,) = tracker.push([label])
-    return told
-
-
 def events(told: list[Segment]) -> list[tuple[str, str]]:
     return [(segment.event, segment.label) for segment in told]
 
 
 def test_a_segment_starts_goes_on_and_ends(tracker: SegmentTracker) -> None:
-    told = [s for hop in range(40) for s in pushed(tracker, label("walk", hop))]
+    told = [s for hop in range(40) for s in tracker.push([label("walk", hop)])]
     assert events(told)[0] == (START, "walk")
     assert {event for event, _ in events(told)[1:]} == {UPDATE}
     ends = [segment.end for segment in told]
     assert all(b - a >= UPDATE_SECONDS - 1e-6 for a, b in pairwise(ends))
-    told += [s for hop in range(40, 50) for s in pushed(tracker, label("lie", hop))]
+    told += [s for hop in range(40, 50) for s in tracker.push([label("lie", hop)])]
     (ended,) = [segment for segment in told if segment.event == END]
     (second,) = [segment for segment in told if events([segment]) == [(START, "lie")]]
     assert ended.id == told[0].id != second.id
@@ -58,14 +53,14 @@ def test_a_segment_starts_goes_on_and_ends(tracker: SegmentTracker) -> None:
 def test_a_single_doubtful_window_does_not_end_a_segment(tracker: SegmentTracker) -> None:
     labels = [label("walk", hop) for hop in range(21)]
     labels[10] = label("lie", 10, instead="walk")
-    told = [segment for each in labels for segment in pushed(tracker, each)]
+    told = [segment for each in labels for segment in tracker.push([each])]
     assert {segment.label for segment in told} == {"walk"}
     assert [segment.event for segment in told].count(START) == 1
 
 
 def test_a_gap_ends_the_segment(tracker: SegmentTracker) -> None:
-    pushed(tracker, label("walk", 0))
-    told = pushed(tracker, label("walk", 20))
+    tracker.push([label("walk", 0)])
+    told = tracker.push([label("walk", 20)])
     assert events(told) == [(END, "walk"), (START, "walk")]
     assert told[0].id != told[1].id
 
@@ -73,15 +68,15 @@ def test_a_gap_ends_the_segment(tracker: SegmentTracker) -> None:
 def test_wearers_do_not_mix(tracker: SegmentTracker) -> None:
     told = []
     for hop in range(6):
-        told += pushed(tracker, label("walk", hop, wearer="anna"))
-        told += pushed(tracker, label("lie", hop, wearer="ben"))
+        told += tracker.push([label("walk", hop, wearer="anna")])
+        told += tracker.push([label("lie", hop, wearer="ben")])
     assert [(s.wearer, s.label) for s in told] == [("anna", "walk"), ("ben", "lie")]
 
 
 def test_other_hops_change_how_soon_activities_change(model: ShareModel) -> None:
     slow = SegmentTracker(model.manifest, hop=500)
-    assert events(pushed(slow, label("walk", 0))) == [(START, "walk")]
-    assert events(pushed(slow, label("lie", 20))) == [(END, "walk"), (START, "lie")]
+    assert events(slow.push([label("walk", 0)])) == [(START, "walk")]
+    assert events(slow.push([label("lie", 20)])) == [(END, "walk"), (START, "lie")]
 
 
 def test_labels_mean_the_same_one_by_one_and_all_at_once(model: ShareModel) -> None:
@@ -93,6 +88,10 @@ def test_labels_mean_the_same_one_by_one_and_all_at_once(model: ShareModel) -> N
         for number in range(40)
     ]
     one_by_one = SegmentTracker(model.manifest, hop=25)
-    assert SegmentTracker(model.manifest, hop=25).push(labels) == [
-        pushed(one_by_one, each) for each in labels
-    ]
+    together = SegmentTracker(model.manifest, hop=25).push(labels)
+    apart = [told for each in labels for told in one_by_one.push([each])]
+    assert sorted(together, key=_wearer) == sorted(apart, key=_wearer)
+
+
+def _wearer(segment: Segment) -> str:
+    return segment.wearer

@@ -1,13 +1,13 @@
 """Labels as lines of text, for people and for pipes."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Self
 
 from typing_extensions import override
 
-from streamer.messages import Label, Segment
+from streamer.messages import Label
 from streamer.publishers.publisher import Publisher, PublisherStatistics
 
 
@@ -27,7 +27,7 @@ class ConsolePublisher(Publisher):
         sys.stdout.flush()
 
     @override
-    async def publish(self, label: Label, segments: Sequence[Segment]) -> None:
+    async def publish(self, label: Label) -> None:
         sys.stdout.write(f"{self._describe(label)}\n")
         self._published += 1
 

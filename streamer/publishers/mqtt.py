@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 from typing_extensions import override
@@ -84,13 +83,14 @@ class MqttPublisher(Publisher):
         await self._connected.wait()
 
     @override
-    async def publish(self, label: Label, segments: Sequence[Segment]) -> None:
-        prefix = f"{self._root}/{label.wearer}"
-        await self._put(Message(f"{prefix}/activity", label.to_json()))
-        for segment in segments:
-            payload = segment.to_json()
-            await self._put(Message(f"{prefix}/segment", payload))
-            await self._put_retained(f"{prefix}/state", payload)
+    async def publish(self, label: Label) -> None:
+        await self._put(Message(f"{self._root}/{label.wearer}/activity", label.to_json()))
+
+    @override
+    async def publish_segment(self, segment: Segment) -> None:
+        prefix, payload = f"{self._root}/{segment.wearer}", segment.to_json()
+        await self._put(Message(f"{prefix}/segment", payload))
+        await self._put_retained(f"{prefix}/state", payload)
 
     @override
     async def tell(self, status: StreamStatus) -> None:

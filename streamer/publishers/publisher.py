@@ -1,7 +1,6 @@
 """The contract that every publisher keeps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -35,10 +34,13 @@ class Publisher(ABC):
     async def __aexit__(self, *exc_info: object) -> None: ...
 
     @abstractmethod
-    async def publish(self, label: Label, segments: Sequence[Segment]) -> None:
-        """Deliver a label and what it means for the wearer's segments; may wait for room."""
+    async def publish(self, label: Label) -> None:
+        """Deliver a label; may wait for room."""
 
-    async def tell(self, status: StreamStatus) -> None:  # noqa: B027 - not everyone who gets labels
+    async def publish_segment(self, segment: Segment) -> None:  # noqa: B027 - optional
+        """Deliver what labels that were published mean for a segment; by default to nobody."""
+
+    async def tell(self, status: StreamStatus) -> None:  # noqa: B027 - optional
         """Tell what became of a stream; by default nobody."""
 
     @abstractmethod
