@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from conftest import EPOCH, Mosquitto, free_port, needs
 from device_adapters.errors import BrokerAddressError
 from device_adapters.mqtt.connection import BrokerAddress, split_url
 from device_adapters.replay import ReplayAdapter, ReplayOptions
+from device_adapters.synthetic import SyntheticAdapter, SyntheticOptions
 from streamer import Label, subscribe
 from streamer.broker import EmbeddedBroker
 from streamer.errors import BrokerError
@@ -21,6 +23,7 @@ from streamer.gateway import Gateway
 from streamer.messages import Alternative, Segment, SegmentEvent, StreamStatus, TimeSpan
 from streamer.publishers.mqtt import QUEUED_MESSAGES, MqttPublisher
 from streamer.recognizer import Recognizer
+from streamer.segments import SegmentTracker
 
 
 def label(seq: int, wearer: str = "anna") -> Label:
@@ -211,6 +214,34 @@ async def test_killing_the_broker_in_the_middle_loses_nothing_that_counts(
     numbers = seqs(listener.on(f"har/home/{wearer}/activity"))
     assert numbers == list(range(numbers[0], labels)), "labels after the restart are complete"
     assert publisher.statistics().dropped == 0
+
+
+async def test_labels_are_on_their_way_before_their_segments_are_worked_out(
+    mosquitto: Mosquitto, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, labels, behind = 0, 0, []
+    publish, push = aiomqtt.Client.publish, SegmentTracker.push
+
+    async def counted_publish(
+        client: aiomqtt.Client, topic: str, *args: Any, **options: Any
+    ) -> None:
+        nonlocal sent
+        sent += topic.endswith("/activity")
+        await publish(client, topic, *args, **kept)
+
+    def noted_push(tracker: SegmentTracker, told: Sequence[Label]) -> list[Segment]:
+        nonlocal labels
+        labels += len(told)
+        behind.append(labels - sent)
+        return push(tracker, told)
+
+    monkeypatch.setattr(aiomqtt.Client, "publish", counted_publish)
+    monkeypatch.setattr(SegmentTracker, "push", noted_push)
+    wearable = SyntheticAdapter(SyntheticOptions(devices=1, seconds=4, batch=25))
+    publisher = MqttPublisher(BrokerAddress(url=mosquitto.url), "home")
+    await Gateway([wearable], Recognizer.load(bundle), [publisher]).run()
+    assert labels >= 2
+    assert set(behind) == {0}
 
 
 async def test_mosquitto_sub_shows_valid_json(
