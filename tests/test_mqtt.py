@@ -222,9 +222,7 @@ async def test_labels_are_on_their_way_before_their_segments_are_worked_out(
     sent, labels, behind = 0, 0, []
     publish, push = aiomqtt.Client.publish, SegmentTracker.push
 
-    async def counted_publish(
-        client: aiomqtt.Client, topic: str, *args: Any, **options: Any
-    ) -> None:
+    async def counted_publish(client: aiomqtt.Client, topic: str, *args: Any, **kept: Any) -> None:
         nonlocal sent
         sent += topic.endswith("/activity")
         await publish(client, topic, *args, **kept)
