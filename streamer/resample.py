@@ -238,7 +238,7 @@ class Resampler:
         steps = samples.times - samples.before(self._newest)
         missing = np.rint(np.where(np.isfinite(steps), steps * rates, 1.0)) - 1
         fresh = steps - 1 / rates > MAX_GAP_SECONDS + 1e-6
-        newest = np.append(samples.begins[1:], len(steps)) - 1
+        newest = _ends(samples.begins, len(steps)) - 1
         self._newest[samples.slots[newest]] = samples.times[newest]
 
         rows = np.empty((len(steps), self._nothing.shape[1]))
@@ -259,7 +259,9 @@ class Resampler:
             self._kept[slot] if leads else self._nothing
             for slot, leads in zip(slots.tolist(), leads.tolist(), strict=True)
         ]
-        return _joined(slots, fresh, before, np.split(rows, cuts)[1:])
+        ends = _ends(cuts, len(rows)).tolist()
+        after = [rows[cut:end] for cut, end in zip(cuts.tolist(), ends, strict=True)]
+        return _joined(slots, fresh, before, after)
 
     def _filled(self, stretches: Stretches) -> Stretches:
         """Put evenly spaced rows on the straight line across each short gap."""
@@ -310,13 +312,21 @@ class Resampler:
         told = points.counts.nonzero()[0]
         newest_left = points.left[points.counts.cumsum()[told] - 1]
         oldest[told] = np.maximum(newest_left - reach[told], oldest[told])
-        last = np.append(begins(slots)[1:], len(slots)) - 1
+        last = _ends(begins(slots), len(slots)) - 1
         self._following[slots[last]] = (points.first + points.counts)[last]
         self._silent[slots[last]] = silent[last]
         for slot, begin, end in zip(
             slots[last].tolist(), oldest[last].tolist(), stretches.ends[last].tolist(), strict=True
         ):
             self._kept[slot] = stretches.rows[begin:end].copy()
+
+
+def _ends(begins: Indices, count: int) -> Indices:
+    """Return where stretches of `count` entries end, by where they begin."""
+    ends = np.empty_like(begins)
+    ends[:-1] = begins[1:]
+    ends[-1:] = count
+    return ends
 
 
 def _joined(slots: Indices, fresh: Bools, before: list[Floats], after: list[Floats]) -> Stretches:
