@@ -113,9 +113,10 @@ class HopBuffers:
         self._samples[owner, filled.repeat(lengths) + within] = runs.values[source]
         position = self._count[slots].repeat(lengths) + within
         self._count[slots] += lengths
-        # Of a hop longer than the window only the last points are seen again.
-        seen = position >= self._count[owner] - self._window
-        owner, ring, source = owner[seen], position[seen] % self._window, source[seen]
+        if self._hop > self._window:  # only the last points of such a hop are seen again
+            seen = position >= self._count[owner] - self._window
+            owner, position, source = owner[seen], position[seen], source[seen]
+        ring = position % self._window
         self._observed[owner, ring] = runs.observed[source]
         self._lost[owner, ring] = runs.lost[source]
 
