@@ -26,7 +26,7 @@ from streamer.interpolation import (
     reach,
     widenings,
 )
-from streamer.slots import FIRST_SLOTS, begins, grown, ramp
+from streamer.slots import FIRST_SLOTS, begins, ends, grown, ramp
 
 MAX_GAP_SECONDS = 0.1
 """Missing time that is interpolated; after more, the stream starts afresh."""
@@ -238,7 +238,7 @@ class Resampler:
         steps = samples.times - samples.before(self._newest)
         missing = np.rint(np.where(np.isfinite(steps), steps * rates, 1.0)) - 1
         fresh = steps - 1 / rates > MAX_GAP_SECONDS + 1e-6
-        newest = _ends(samples.begins, len(steps)) - 1
+        newest = ends(samples.begins, len(steps)) - 1
         self._newest[samples.slots[newest]] = samples.times[newest]
 
         rows = np.empty((len(steps), self._nothing.shape[1]))
@@ -259,8 +259,8 @@ class Resampler:
             self._kept[slot] if leads else self._nothing
             for slot, leads in zip(slots.tolist(), leads.tolist(), strict=True)
         ]
-        ends = _ends(cuts, len(rows)).tolist()
-        after = [rows[cut:end] for cut, end in zip(cuts.tolist(), ends, strict=True)]
+        bounds = zip(cuts.tolist(), ends(cuts, len(rows)).tolist(), strict=True)
+        after = [rows[begin:end] for begin, end in bounds]
         return _joined(slots, fresh, before, after)
 
     def _filled(self, stretches: Stretches) -> Stretches:
@@ -312,21 +312,13 @@ class Resampler:
         told = points.counts.nonzero()[0]
         newest_left = points.left[points.counts.cumsum()[told] - 1]
         oldest[told] = np.maximum(newest_left - reach[told], oldest[told])
-        last = _ends(begins(slots), len(slots)) - 1
+        last = ends(begins(slots), len(slots)) - 1
         self._following[slots[last]] = (points.first + points.counts)[last]
         self._silent[slots[last]] = silent[last]
         for slot, begin, end in zip(
             slots[last].tolist(), oldest[last].tolist(), stretches.ends[last].tolist(), strict=True
         ):
             self._kept[slot] = stretches.rows[begin:end].copy()
-
-
-def _ends(begins: Indices, count: int) -> Indices:
-    """Return where stretches of `count` entries end, by where they begin."""
-    ends = np.empty_like(begins)
-    ends[:-1] = begins[1:]
-    ends[-1:] = count
-    return ends
 
 
 def _joined(slots: Indices, fresh: Bools, before: list[Floats], after: list[Floats]) -> Stretches:

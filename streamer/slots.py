@@ -59,6 +59,14 @@ def begins(names: NDArray[np.intp]) -> NDArray[np.intp]:
     return changes.nonzero()[0]
 
 
+def ends(begins: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """Return where stretches of `count` entries in all end, by where they begin."""
+    result = np.empty_like(begins)
+    result[:-1] = begins[1:]
+    result[-1:] = count
+    return result
+
+
 def ramp(lengths: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return 0, 1, ... for each of these lengths in turn, all in one array."""
     ends = lengths.cumsum()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.resample import GridRuns
-from streamer.slots import FIRST_SLOTS, begins, grown, ramp
+from streamer.slots import FIRST_SLOTS, begins, ends, grown, ramp
 
 Indices = NDArray[np.intp]
 
@@ -142,5 +142,5 @@ class HopBuffers:
 
 def _turns(slots: Indices) -> Indices:
     """Return for each entry how many of the same slot come before it; a slot's are together."""
-    edges = np.append(begins(slots), len(slots))
-    return ramp(edges[1:] - edges[:-1])
+    firsts = begins(slots)
+    return ramp(ends(firsts, len(slots)) - firsts)

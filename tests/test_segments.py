@@ -1,4 +1,5 @@
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +91,4 @@ def test_labels_mean_the_same_one_by_one_and_all_at_once(model: ShareModel) -> N
     one_by_one = SegmentTracker(model.manifest, hop=25)
     together = SegmentTracker(model.manifest, hop=25).push(labels)
     apart = [told for each in labels for told in one_by_one.push([each])]
-    assert sorted(together, key=_wearer) == sorted(apart, key=_wearer)
-
-
-def _wearer(segment: Segment) -> str:
-    return segment.wearer
+    assert sorted(together, key=attrgetter("wearer")) == sorted(apart, key=attrgetter("wearer"))
