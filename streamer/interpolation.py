@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import i0
 
-from streamer.slots import ramp
-
 LOBES = 5
 """Half the kernel's width, in periods of the slower rate: 0.1 s of latency at 50 Hz."""
 
@@ -88,9 +86,9 @@ class GridPoints:
     exact: Bools
 
 
-def widenings(rates_in: Floats, rate_out: float) -> Floats:
+def widening_of(rate_in: float, rate_out: float) -> float:
     """Return how much wider than the samples' spacing the kernel is; above 1 it filters too."""
-    return np.maximum(1.0, rates_in / rate_out)
+    return max(1.0, rate_in / rate_out)
 
 
 def reach(widening: Floats) -> Indices:
@@ -104,7 +102,7 @@ def first_grid_point(times: Floats, rate: float) -> Indices:
 
 
 def grid_points(
-    stretches: Stretches, following: Indices, rate: float, widening: Floats
+    stretches: Stretches, following: Indices, rate: float, widening: Floats, reach: Indices
 ) -> GridPoints:
     """Return the grid points of each stretch that can be told.
 
@@ -113,31 +111,35 @@ def grid_points(
         following: the point that is next in each stretch; not looked at in fresh ones.
         rate: the grid's, Hz.
         widening: of each stretch's kernel.
+        reach: that kernel's.
     """
     begins, ends = stretches.begins, stretches.ends
     times = np.ascontiguousarray(stretches.rows[:, TIME])
     keys = first_grid_point(times, rate)
-    first = np.where(stretches.fresh, keys[begins], following)
-    last = np.floor((times[ends - 1] + ALIGNED_SECONDS) * rate).astype(np.intp)
-    lengths = np.maximum(last - first + 1, 0)
-    owner = np.arange(len(lengths)).repeat(lengths)
-    within = ramp(lengths)
-    points = first[owner] + within
+    oldest, newest = keys[begins], ends - 1
+    first = np.where(stretches.fresh, oldest, following)
+    last = np.floor((times[newest] + ALIGNED_SECONDS) * rate).astype(np.intp)
+    counts = np.maximum(last - first + 1, 0)
+    starts = counts.cumsum() - counts
+    owner = np.arange(len(counts)).repeat(counts)
+    place = np.arange(len(owner))
+    points = place + (first - starts)[owner]
     # One search for all stretches: each one's grid is moved behind that of the one before.
-    low = np.minimum(keys[begins], first)
-    spans = np.maximum(keys[ends - 1], last) - low + 1
+    low = np.minimum(oldest, first)
+    spans = np.maximum(keys[newest], last) - low + 1
     moved = spans.cumsum() - spans - low
     left = np.searchsorted(keys + moved[stretches.owner], points + moved[owner], side="right") - 1
     point_times = points / rate
     aligned = np.abs(point_times - times[left]) <= ALIGNED_SECONDS
     exact = aligned & (widening == 1.0)[owner]
-    waits = (~exact & (left + reach(widening)[owner] >= ends[owner])).nonzero()[0]
-    counts = lengths.copy()
-    np.minimum.at(counts, owner[waits], within[waits])
-    told = within < counts[owner]
-    return GridPoints(
-        first, counts, keys, owner[told], point_times[told], left[told], aligned[told], exact[told]
-    )
+    waits = (~exact & (left + reach[owner] >= ends[owner])).nonzero()[0]
+    if len(waits):
+        waiting = owner[waits]
+        np.minimum.at(counts, waiting, waits - starts[waiting])
+        told = place < (starts + counts)[owner]
+        owner, point_times, left = owner[told], point_times[told], left[told]
+        aligned, exact = aligned[told], exact[told]
+    return GridPoints(first, counts, keys, owner, point_times, left, aligned, exact)
 
 
 def interpolated(stretches: Stretches, points: GridPoints, widening: Floats) -> NDArray[np.float32]:
@@ -147,7 +149,7 @@ def interpolated(stretches: Stretches, points: GridPoints, widening: Floats) -> 
     result = values.take(points.left, axis=1)
     between = (~points.exact).nonzero()[0]
     widths = widening[points.owner[between]]
-    for width in np.unique(widths).tolist():
+    for width in set(widths.tolist()):
         chosen = between[widths == width]
         result[:, chosen] = _weighted(stretches, points, values, chosen, width)
     return np.ascontiguousarray(result.T, dtype=np.float32)

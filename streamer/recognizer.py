@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path
 from typing import Self
 
@@ -158,7 +159,8 @@ class Recognizer:
         if not slots:
             return []
         runs = self._resampler.push(slots, ordered)
-        np.add.at(self._lost, np.repeat(runs.slots, runs.lengths), runs.lost)
+        if runs.lost.any():
+            np.add.at(self._lost, runs.slots.repeat(runs.lengths), runs.lost)
         return self.push_grid(runs)
 
     def push_grid(self, runs: GridRuns) -> list[Label]:
@@ -224,25 +226,24 @@ class Recognizer:
     def _tell(self, hops: Hops, shares: NDArray[np.float64]) -> list[Label]:
         # By what is published: so ties fall to the first label, whatever the last digits were.
         ranked = np.argsort(-shares, axis=1, kind="stable")[:, : ALTERNATIVES + 1]
-        starts = hops.first / self.manifest.rate_hz
-        ends = (hops.first + self.manifest.window - 1) / self.manifest.rate_hz
+        rate, slots = self.manifest.rate_hz, hops.slots.tolist()
+        starts = hops.first / rate
+        ends = (hops.first + self.manifest.window - 1) / rate
         offsets = [
-            self._offsets[slot].at(end)
-            for slot, end in zip(hops.slots.tolist(), ends.tolist(), strict=True)
+            self._offsets[slot].at(end) for slot, end in zip(slots, ends.tolist(), strict=True)
         ]
         seqs = self._labels[hops.slots]
         self._labels[hops.slots] += 1
         columns = (
-            hops.slots,
             ranked,
-            np.take_along_axis(shares, ranked, axis=1),
+            shares,
             (starts + offsets).round(TIME_DIGITS),
             (ends + offsets).round(TIME_DIGITS),
             hops.observed.round(PROBABILITY_DIGITS),
             hops.lost,
             seqs,
         )
-        rows = zip(*(column.tolist() for column in columns), strict=True)
+        rows = zip(slots, *(column.tolist() for column in columns), strict=True)
         return [self._label(*row) for row in rows]
 
     def _label(
@@ -258,14 +259,14 @@ class Recognizer:
     ) -> Label:
         device = self._devices[slot]
         names = self._names
-        best, *others = ranked
+        best, *others = [(names[label], shares[label]) for label in ranked]
         return Label(
             wearer=device,
             devices=(device,),
-            label=names[best],
-            words=self.manifest.labels[best],
-            p=shares[0],
-            alternatives=tuple(map(Alternative, [names[i] for i in others], shares[1:])),
+            label=best[0],
+            words=self.manifest.labels[ranked[0]],
+            p=best[1],
+            alternatives=tuple(starmap(Alternative, others)),
             window=TimeSpan(start, end),
             observed=observed,
             lost=lost,

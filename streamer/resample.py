@@ -6,6 +6,7 @@ What comes out depends neither on how a stream was cut nor on the others in the 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,19 @@ from streamer.interpolation import (
     grid_points,
     interpolated,
     reach,
-    widenings,
+    widening_of,
 )
 from streamer.slots import FIRST_SLOTS, begins, ends, grown, ramp
 
 MAX_GAP_SECONDS = 0.1
 """Missing time that is interpolated; after more, the stream starts afresh."""
+
+TIME_TOLERANCE_SECONDS = 1e-6
+SHORTEST_GAP_PERIODS = 1.5
+"""Samples at least so far apart have others missing between them."""
+
+_Entry = tuple[int, SampleBatch]
+"""A batch with its slot."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,31 +99,24 @@ class _Samples:
 
     Attributes:
         slots: whose each is, [n].
-        times: [n].
-        values: [n, channels].
+        rows: as those of `Stretches`, [n, 3 + channels].
         begins: where each slot's samples begin.
+        steps: seconds since the sample before; infinite for a stream's first, [n].
     """
 
     slots: Indices
-    times: Floats
-    values: NDArray[np.float32]
+    rows: Floats
     begins: Indices
+    steps: Floats
 
     @classmethod
-    def of(cls, slots: Indices, times: Floats, values: NDArray[np.float32]) -> "_Samples":
-        return cls(slots, times, values, begins(slots))
-
-    def where(self, chosen: Bools) -> "_Samples":
-        if chosen.all():
-            return self
-        return _Samples.of(self.slots[chosen], self.times[chosen], self.values[chosen])
-
-    def before(self, newest: Floats) -> Floats:
-        """Return the time of the sample before each, given the newest earlier one of each slot."""
-        before = np.empty_like(self.times)
-        before[1:] = self.times[:-1]
-        before[self.begins] = newest[self.slots[self.begins]]
-        return before
+    def of(cls, slots: Indices, rows: Floats, newest: Floats) -> "_Samples":
+        """Return samples of these slots, given the time of each slot's newest earlier one."""
+        first, times = begins(slots), rows[:, TIME]
+        steps = np.empty(len(times))
+        np.subtract(times[1:], times[:-1], out=steps[1:])
+        steps[first] = times[first] - newest[slots[first]]
+        return cls(slots, rows, first, steps)
 
 
 class Resampler:
@@ -135,11 +136,13 @@ class Resampler:
         self._nothing = np.empty((0, VALUES + channels))
         self._none = GridRuns.none(channels)
         self._kept = [self._nothing] * FIRST_SLOTS
+        self._undeclared: dict[int, int] = {}
         self._rate_in = np.ones(FIRST_SLOTS)
+        self._longest = np.zeros(FIRST_SLOTS)
+        self._widening = np.ones(FIRST_SLOTS)
         self._newest = np.full(FIRST_SLOTS, -np.inf)
         self._following = np.zeros(FIRST_SLOTS, dtype=np.intp)
         self._silent = np.ones(FIRST_SLOTS, dtype=np.bool_)
-        self._undeclared = np.zeros(FIRST_SLOTS, dtype=np.int64)
         self.out_of_order = np.zeros(FIRST_SLOTS, dtype=np.int64)
         self.not_finite = np.zeros(FIRST_SLOTS, dtype=np.int64)
 
@@ -153,11 +156,14 @@ class Resampler:
         while slot >= len(self._kept):
             self._grow()
         self._kept[slot] = self._nothing
+        self._undeclared.pop(slot, None)
         self._rate_in[slot] = rate_hz
+        self._longest[slot] = 1 / rate_hz + MAX_GAP_SECONDS + TIME_TOLERANCE_SECONDS
+        self._widening[slot] = widening_of(rate_hz, self._rate)
         self._newest[slot] = -np.inf
         self._silent[slot] = True
-        for counts in (self._undeclared, self.out_of_order, self.not_finite):
-            counts[slot] = 0
+        self.out_of_order[slot] = 0
+        self.not_finite[slot] = 0
 
     def push(self, slots: Sequence[int], batches: Sequence[SampleBatch]) -> GridRuns:
         """Take batches and return the grid points that they complete.
@@ -166,102 +172,112 @@ class Resampler:
             slots: whose each batch is.
             batches: at least one; those of a slot in the order that they came.
         """
-        order = np.argsort(slots, kind="stable")
-        owners = np.asarray(slots, dtype=np.intp)[order]
-        ordered = [batches[number] for number in order.tolist()]
-        samples = _Samples.of(
-            owners.repeat([len(batch) for batch in ordered]),
-            np.concatenate([batch.times for batch in ordered]),
-            np.concatenate([batch.values for batch in ordered]),
-        )
-        accepted = self._accepted(samples)
-        kept = samples.where(accepted)
-        lost = self._declared_lost(kept, np.flatnonzero(accepted), owners, ordered)
-        if not accepted.any():
+        entries = sorted(zip(slots, batches, strict=True), key=itemgetter(0))
+        samples, accepted = self._accepted(*self._gathered(entries))
+        self._declare(entries, samples, accepted)
+        if not len(samples.slots):
             return self._none
-        return self._emit(self._filled(self._stretches(kept, lost)))
+        gaps = self._noted_gaps(samples)
+        stretches = self._stretches(samples)
+        return self._emit(self._filled(stretches) if len(gaps) else stretches)
 
     def _grow(self) -> None:
         capacity = 2 * len(self._kept)
         self._kept += [self._nothing] * len(self._kept)
         self._rate_in = grown(self._rate_in, capacity)
+        self._longest = grown(self._longest, capacity)
+        self._widening = grown(self._widening, capacity)
         self._newest = grown(self._newest, capacity)
         self._following = grown(self._following, capacity)
         self._silent = grown(self._silent, capacity)
-        self._undeclared = grown(self._undeclared, capacity)
         self.out_of_order = grown(self.out_of_order, capacity)
         self.not_finite = grown(self.not_finite, capacity)
 
-    def _accepted(self, samples: _Samples) -> Bools:
-        """Return which samples are numbers and later than the one before; count the others."""
-        accepted: Bools = np.isfinite(samples.times)
-        if not np.isfinite(samples.values).all():
-            accepted &= np.isfinite(samples.values).all(axis=1)
-        finite = samples.where(accepted)
-        later = finite.times > finite.before(self._newest)
-        if accepted.all() and later.all():
-            return accepted
-        np.add.at(self.not_finite, samples.slots[~accepted], 1)
-        for slot in np.unique(finite.slots[~later]).tolist():
-            own = finite.slots == slot
-            times = np.append(self._newest[slot], finite.times[own])
-            later[own] = times[1:] > np.maximum.accumulate(times)[:-1]
-        np.add.at(self.out_of_order, finite.slots[~later], 1)
-        accepted[accepted] = later
+    def _gathered(self, entries: Sequence[_Entry]) -> tuple[Indices, Floats]:
+        """Return the slot and the row of every sample."""
+        lengths = [len(batch) for _, batch in entries]
+        slots = np.array([slot for slot, _ in entries], dtype=np.intp).repeat(lengths)
+        rows = np.empty((len(slots), self._nothing.shape[1]))
+        np.concatenate([batch.times for _, batch in entries], out=rows[:, TIME])
+        np.concatenate([batch.values for _, batch in entries], out=rows[:, VALUES:])
+        rows[:, REAL] = 1.0
+        rows[:, LOST] = 0.0
+        return slots, rows
+
+    def _accepted(self, slots: Indices, rows: Floats) -> tuple[_Samples, Bools]:
+        """Return the samples that are numbers and later than the one before, and which they are."""
+        finite: Bools = np.isfinite(rows)
+        if finite.all():
+            samples = _Samples.of(slots, rows, self._newest)
+            if (samples.steps > 0).all():
+                return samples, np.ones(len(rows), dtype=np.bool_)
+        accepted = self._sifted(slots, rows, np.all(finite, axis=1))
+        return _Samples.of(slots[accepted], rows[accepted], self._newest), accepted
+
+    def _sifted(self, slots: Indices, rows: Floats, finite: Bools) -> Bools:
+        """Return which of the samples that are numbers are accepted; count all others."""
+        accepted = finite.copy()
+        numbers = _Samples.of(slots[finite], rows[finite], self._newest)
+        for slot in set(numbers.slots[numbers.steps <= 0].tolist()):
+            own = (finite & (slots == slot)).nonzero()[0]
+            times = np.append(self._newest[slot], rows[own, TIME])
+            accepted[own] = times[1:] > np.maximum.accumulate(times)[:-1]
+        np.add.at(self.not_finite, slots[~finite], 1)
+        np.add.at(self.out_of_order, slots[finite & ~accepted], 1)
         return accepted
 
-    def _declared_lost(
-        self, kept: _Samples, places: Indices, owners: Indices, batches: Sequence[SampleBatch]
-    ) -> NDArray[np.int64]:
-        """Return the samples lost just before each that was kept, by what the batches say.
+    def _declare(self, entries: Sequence[_Entry], samples: _Samples, accepted: Bools) -> None:
+        """Note the samples lost just before each that was accepted, by what the batches say.
 
-        What is said by a batch that nothing was kept of waits for the slot's next sample.
+        What is said by a batch that nothing was accepted of waits for the slot's next sample.
         """
-        lost = np.zeros(len(places), dtype=np.int64)
-        present = kept.slots[kept.begins]
-        lost[kept.begins] = self._undeclared[present]
-        self._undeclared[present] = 0
+        slots, lost = samples.slots, samples.rows[:, LOST]
+        if self._undeclared:
+            for begin in samples.begins.tolist():
+                lost[begin] = self._undeclared.pop(int(slots[begin]), 0)
         start = 0
-        for owner, batch in zip(owners.tolist(), batches, strict=True):
+        for slot, batch in entries:
             if batch.lost:
-                after = int(np.searchsorted(places, start))
-                if after < len(places) and kept.slots[after] == owner:
+                after = int(accepted[:start].sum())
+                if after < len(slots) and slots[after] == slot:
                     lost[after] += batch.lost
                 else:
-                    self._undeclared[owner] += batch.lost
+                    self._undeclared[slot] = self._undeclared.get(slot, 0) + batch.lost
             start += len(batch)
-        return lost
 
-    def _stretches(self, samples: _Samples, declared_lost: NDArray[np.int64]) -> Stretches:
+    def _noted_gaps(self, samples: _Samples) -> Indices:
+        """Return the samples before which others are missing, and note how many."""
+        periods = samples.steps * self._rate_in[samples.slots]
+        gaps = (periods >= SHORTEST_GAP_PERIODS).nonzero()[0]
+        if len(gaps):
+            missing = np.rint(periods[gaps]) - 1
+            missing[np.isinf(missing)] = 0
+            rows = samples.rows
+            rows[gaps, LOST] = np.maximum(rows[gaps, LOST], missing)
+        return gaps
+
+    def _stretches(self, samples: _Samples) -> Stretches:
         """Cut the samples at long gaps; what was kept goes before the stretches that go on."""
-        rates = self._rate_in[samples.slots]
-        steps = samples.times - samples.before(self._newest)
-        missing = np.rint(np.where(np.isfinite(steps), steps * rates, 1.0)) - 1
-        fresh = steps - 1 / rates > MAX_GAP_SECONDS + 1e-6
-        newest = ends(samples.begins, len(steps)) - 1
-        self._newest[samples.slots[newest]] = samples.times[newest]
-
-        rows = np.empty((len(steps), self._nothing.shape[1]))
-        rows[:, TIME] = samples.times
-        rows[:, REAL] = 1.0
-        rows[:, LOST] = np.maximum(missing, declared_lost)
-        rows[:, VALUES:] = samples.values
-        leads = np.zeros(len(steps), dtype=np.bool_)
+        slots, rows = samples.slots, samples.rows
+        newest = ends(samples.begins, len(rows)) - 1
+        self._newest[slots[newest]] = rows[newest, TIME]
+        fresh = samples.steps > self._longest[slots]
+        leads = np.zeros(len(rows), dtype=np.bool_)
         leads[samples.begins] = True
         cuts = (fresh | leads).nonzero()[0]
-        slots, fresh, leads = samples.slots[cuts], fresh[cuts], leads[cuts]
-        for slot, cut in zip(
-            slots[fresh & leads].tolist(), cuts[fresh & leads].tolist(), strict=True
+        slots, fresh, leads = slots[cuts], fresh[cuts], leads[cuts]
+        after = ends(cuts, len(rows))
+        pieces, lengths = [], []
+        for slot, breaks, lead, begin, end in zip(
+            *(column.tolist() for column in (slots, fresh, leads, cuts, after)), strict=True
         ):
-            rows[cut, LOST] += self._kept[slot][:, LOST].sum()
-            self._kept[slot] = self._nothing
-        before = [
-            self._kept[slot] if leads else self._nothing
-            for slot, leads in zip(slots.tolist(), leads.tolist(), strict=True)
-        ]
-        bounds = zip(cuts.tolist(), ends(cuts, len(rows)).tolist(), strict=True)
-        after = [rows[begin:end] for begin, end in bounds]
-        return _joined(slots, fresh, before, after)
+            kept = self._kept[slot] if lead else self._nothing
+            if breaks:
+                rows[begin, LOST] += kept[:, LOST].sum()
+                kept = self._nothing
+            pieces += [kept, rows[begin:end]]
+            lengths.append(len(kept) + end - begin)
+        return Stretches.of(slots, fresh, np.array(lengths), np.concatenate(pieces))
 
     def _filled(self, stretches: Stretches) -> Stretches:
         """Put evenly spaced rows on the straight line across each short gap."""
@@ -271,8 +287,6 @@ class Resampler:
         steps *= self._rate_in[stretches.slots[stretches.owner]]
         steps[stretches.ends - 1] = 1.0
         periods = np.maximum(np.rint(steps), 1).astype(np.intp)
-        if (periods == 1).all():
-            return stretches
         source = np.arange(len(rows)).repeat(periods)
         share = ramp(periods) / periods[source]
         inside = np.flatnonzero(share)
@@ -287,46 +301,45 @@ class Resampler:
     def _emit(self, stretches: Stretches) -> GridRuns:
         """Return the grid points that can be told, and keep the rows that others will need."""
         slots = stretches.slots
-        widening = widenings(self._rate_in[slots], self._rate)
-        points = grid_points(stretches, self._following[slots], self._rate, widening)
+        widening = self._widening[slots]
+        needed = reach(widening)
+        points = grid_points(stretches, self._following[slots], self._rate, widening, needed)
         lost = _told_lost(stretches, points)
-        left, right = points.left, np.where(points.aligned, points.left, points.left + 1)
-        real = stretches.rows[:, REAL]
         starts = stretches.fresh | self._silent[slots]
         told = points.counts > 0
-        self._keep(stretches, points, reach(widening), starts & ~told)
+        self._silent[slots] = starts & ~told
+        self._keep(stretches, points, needed)
         return GridRuns(
             slots=slots[told],
             first=points.first[told],
             lengths=points.counts[told],
             fresh=starts[told],
             values=interpolated(stretches, points, widening),
-            observed=(real[left] > 0) & (real[right] > 0),
+            observed=_observed(stretches, points),
             lost=lost,
         )
 
-    def _keep(
-        self, stretches: Stretches, points: GridPoints, reach: Indices, silent: Bools
-    ) -> None:
-        slots, oldest = stretches.slots, stretches.begins.copy()
+    def _keep(self, stretches: Stretches, points: GridPoints, reach: Indices) -> None:
+        """Keep what the next points need: of the last stretch of each slot, which comes last."""
+        oldest = stretches.begins.copy()
         told = points.counts.nonzero()[0]
         newest_left = points.left[points.counts.cumsum()[told] - 1]
         oldest[told] = np.maximum(newest_left - reach[told], oldest[told])
-        last = ends(begins(slots), len(slots)) - 1
-        self._following[slots[last]] = (points.first + points.counts)[last]
-        self._silent[slots[last]] = silent[last]
+        self._following[stretches.slots] = points.first + points.counts
         for slot, begin, end in zip(
-            slots[last].tolist(), oldest[last].tolist(), stretches.ends[last].tolist(), strict=True
+            *(column.tolist() for column in (stretches.slots, oldest, stretches.ends)), strict=True
         ):
             self._kept[slot] = stretches.rows[begin:end].copy()
 
 
-def _joined(slots: Indices, fresh: Bools, before: list[Floats], after: list[Floats]) -> Stretches:
-    lengths = np.array(
-        [len(old) + len(new) for old, new in zip(before, after, strict=True)], dtype=np.intp
-    )
-    pieces = [piece for pair in zip(before, after, strict=True) for piece in pair]
-    return Stretches.of(slots, fresh, lengths, np.concatenate(pieces))
+def _observed(stretches: Stretches, points: GridPoints) -> Bools:
+    """Return whether each point lies between two samples that were observed, or on one."""
+    real = stretches.rows[:, REAL] > 0
+    if real.all():
+        return np.ones(len(points.left), dtype=np.bool_)
+    right = np.where(points.aligned, points.left, points.left + 1)
+    observed: Bools = real[points.left] & real[right]
+    return observed
 
 
 def _told_lost(stretches: Stretches, points: GridPoints) -> NDArray[np.int64]:

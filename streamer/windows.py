@@ -1,18 +1,21 @@
 """Grid points become hops: the new samples between two labels, for many streams at once.
 
 A stream's hops are cut so that one of them ends with its first full window; where the window is no
-multiple of the hop, zeros fill up the very first. What a hop tells of its window is kept in arrays
-indexed by slot.
+multiple of the hop, zeros fill up the very first. Samples are kept in an array indexed by slot.
+Points that were interpolated across a gap, or that samples were lost before, are noted one by one:
+most streams have none.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.resample import GridRuns
-from streamer.slots import FIRST_SLOTS, begins, ends, grown, ramp
+from streamer.slots import FIRST_SLOTS, grown, ramp
 
 Indices = NDArray[np.intp]
 
@@ -55,6 +58,14 @@ class Hops:
         )
 
 
+class _Flaw(NamedTuple):
+    """A grid point that was not observed, or that samples were lost just before."""
+
+    point: int
+    observed: bool
+    lost: int
+
+
 class HopBuffers:
     """The newest grid points of every stream, by slot.
 
@@ -69,9 +80,9 @@ class HopBuffers:
         self._hop = hop
         self._filling = -window % hop
         self._samples = np.zeros((FIRST_SLOTS, hop, channels), dtype=np.float32)
-        self._observed = np.zeros((FIRST_SLOTS, window), dtype=np.bool_)
-        self._lost = np.zeros((FIRST_SLOTS, window), dtype=np.int32)
         self._count = np.zeros(FIRST_SLOTS, dtype=np.intp)
+        self._flaws: dict[int, list[_Flaw]] = {}
+        """Of each slot that has any, in their order."""
 
     def push(self, runs: GridRuns) -> Iterator[Hops]:
         """Take new grid points, and yield the hops that they complete.
@@ -79,68 +90,122 @@ class HopBuffers:
         A slot's hops come oldest first, and in a call of their own each.
         """
         starts = runs.lengths.cumsum() - runs.lengths
-        turns = _turns(runs.slots)
-        for turn in range(turns.max(initial=-1) + 1):
-            yield from self._push(runs, starts, (turns == turn).nonzero()[0])
+        flaws = _flaws(runs, starts)
+        for chosen in _turns(runs.slots):
+            yield from self._push(runs, starts, flaws, chosen)
 
-    def _push(self, runs: GridRuns, starts: Indices, chosen: Indices) -> Iterator[Hops]:
+    def _push(
+        self,
+        runs: GridRuns,
+        starts: Indices,
+        flaws: Mapping[int, list[_Flaw]],
+        chosen: Indices,
+    ) -> Iterator[Hops]:
         """Take these runs, no two of a slot, as far as a hop at a time."""
         slots = runs.slots[chosen]
         while slots.max(initial=-1) >= len(self._count):
             self._grow()
-        fresh = slots[runs.fresh[chosen]]
-        self._count[fresh] = 0
-        self._samples[fresh] = 0
+        fresh = runs.fresh[chosen]
+        if fresh.any():
+            self._start(slots[fresh])
+        if flaws:
+            for slot, run in zip(slots.tolist(), chosen.tolist(), strict=True):
+                if run in flaws:
+                    self._flaws.setdefault(slot, []).extend(flaws[run])
         taken = np.zeros_like(chosen)
         while len(chosen):
-            slots = runs.slots[chosen]
+            slots, lengths = runs.slots[chosen], runs.lengths[chosen]
             filled = (self._count[slots] + self._filling) % self._hop
-            more = np.minimum(self._hop - filled, runs.lengths[chosen] - taken)
-            self._write(runs, slots, starts[chosen] + taken, filled, more)
+            more = np.minimum(self._hop - filled, lengths - taken)
+            self._write(slots, filled, more, runs.values, starts[chosen] + taken)
             taken += more
             full = filled + more == self._hop
             if full.any():
                 yield self._take(slots[full], (runs.first[chosen] + taken)[full] - self._window)
-            left = taken < runs.lengths[chosen]
+            left = taken < lengths
             chosen, taken = chosen[left], taken[left]
 
+    def _start(self, slots: Indices) -> None:
+        self._count[slots] = 0
+        self._samples[slots] = 0
+        for slot in slots.tolist():
+            self._flaws.pop(slot, None)
+
     def _write(
-        self, runs: GridRuns, slots: Indices, starts: Indices, filled: Indices, lengths: Indices
+        self,
+        slots: Indices,
+        filled: Indices,
+        lengths: Indices,
+        values: NDArray[np.float32],
+        starts: Indices,
     ) -> None:
+        """Put so many values, from these starts on, behind what the slots' hops are filled with."""
         within = ramp(lengths)
-        source = starts.repeat(lengths) + within
-        owner = slots.repeat(lengths)
-        self._samples[owner, filled.repeat(lengths) + within] = runs.values[source]
-        position = self._count[slots].repeat(lengths) + within
+        places = slots.repeat(lengths), filled.repeat(lengths) + within
+        self._samples[places] = values[starts.repeat(lengths) + within]
         self._count[slots] += lengths
-        if self._hop > self._window:  # only the last points of such a hop are seen again
-            seen = position >= self._count[owner] - self._window
-            owner, position, source = owner[seen], position[seen], source[seen]
-        ring = position % self._window
-        self._observed[owner, ring] = runs.observed[source]
-        self._lost[owner, ring] = runs.lost[source]
 
     def _take(self, slots: Indices, first: Indices) -> Hops:
         count = self._count[slots]
+        observed, lost = self._told(slots, first)
         return Hops(
             slots=slots,
             samples=self._samples[slots],
             fresh=count <= self._hop - self._filling,
             complete=count >= self._window,
             first=first,
-            observed=self._observed[slots].mean(axis=1),
-            lost=self._lost[slots].sum(axis=1),
+            observed=observed,
+            lost=lost,
         )
+
+    def _told(
+        self, slots: Indices, first: Indices
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return the share observed and the samples lost of each window; forget what is older."""
+        observed, lost = np.ones(len(slots)), np.zeros(len(slots), dtype=np.int64)
+        if not self._flaws:
+            return observed, lost
+        for place, (slot, begin) in enumerate(zip(slots.tolist(), first.tolist(), strict=True)):
+            flaws = [flaw for flaw in self._flaws.pop(slot, ()) if flaw.point >= begin]
+            if flaws:
+                self._flaws[slot] = flaws
+                inside = [flaw for flaw in flaws if flaw.point < begin + self._window]
+                unobserved = sum(not flaw.observed for flaw in inside)
+                observed[place] = (self._window - unobserved) / self._window
+                lost[place] = sum(flaw.lost for flaw in inside)
+        return observed, lost
 
     def _grow(self) -> None:
         capacity = 2 * len(self._count)
         self._samples = grown(self._samples, capacity)
-        self._observed = grown(self._observed, capacity)
-        self._lost = grown(self._lost, capacity)
         self._count = grown(self._count, capacity)
 
 
-def _turns(slots: Indices) -> Indices:
-    """Return for each entry how many of the same slot come before it; a slot's are together."""
-    firsts = begins(slots)
-    return ramp(ends(firsts, len(slots)) - firsts)
+def _flaws(runs: GridRuns, starts: Indices) -> Mapping[int, list[_Flaw]]:
+    """Return the flaws of each run that has any."""
+    found: defaultdict[int, list[_Flaw]] = defaultdict(list)
+    places = (~runs.observed | (runs.lost > 0)).nonzero()[0]
+    if len(places):
+        owner = np.searchsorted(starts, places, side="right") - 1
+        columns = (
+            runs.first[owner] + places - starts[owner],
+            runs.observed[places],
+            runs.lost[places],
+        )
+        flaws = map(_Flaw, *(column.tolist() for column in columns))
+        for run, flaw in zip(owner.tolist(), flaws, strict=True):
+            found[run].append(flaw)
+    return found
+
+
+def _turns(slots: Indices) -> Iterator[Indices]:
+    """Yield the places of each slot's first entry, then those of the second entries, and so on."""
+    turns: list[list[int]] = []
+    done: dict[int, int] = {}
+    for place, slot in enumerate(slots.tolist()):
+        turn = done[slot] = done.get(slot, -1) + 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(place)
+    for places in turns:
+        yield np.array(places, dtype=np.intp)
