@@ -188,7 +188,10 @@ def recipe_of(row: Row) -> Recipe:
         network = network.model_copy(update={"companded": 0})
     elif row.model == "deep-conv-lstm":
         augmentation = PLAIN
-    return Recipe(network, augmentation, recipe.optimisation)
+    optimisation = recipe.optimisation
+    if row.fraction == LONG_TAIL:
+        optimisation = optimisation.model_copy(update={"balance": 1.0})
+    return Recipe(network, augmentation, optimisation)
 
 
 def measure(row: Row, seed: int, data: Path, work: Path) -> dict[str, Any]:
