@@ -6,9 +6,11 @@ Points that were interpolated across a gap, or that samples were lost before, ar
 most streams have none.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -166,13 +168,14 @@ class HopBuffers:
         if not self._flaws:
             return observed, lost
         for place, (slot, begin) in enumerate(zip(slots.tolist(), first.tolist(), strict=True)):
-            flaws = [flaw for flaw in self._flaws.pop(slot, ()) if flaw.point >= begin]
-            if flaws:
-                self._flaws[slot] = flaws
-                inside = [flaw for flaw in flaws if flaw.point < begin + self._window]
+            if flaws := self._flaws.get(slot):
+                del flaws[: _before(flaws, begin)]
+                inside = flaws[: _before(flaws, begin + self._window)]
                 unobserved = sum(not flaw.observed for flaw in inside)
                 observed[place] = (self._window - unobserved) / self._window
                 lost[place] = sum(flaw.lost for flaw in inside)
+                if not flaws:
+                    del self._flaws[slot]
         return observed, lost
 
     def _grow(self) -> None:
@@ -196,6 +199,11 @@ def _flaws(runs: GridRuns, starts: Indices) -> Mapping[int, list[_Flaw]]:
         for run, flaw in zip(owner.tolist(), flaws, strict=True):
             found[run].append(flaw)
     return found
+
+
+def _before(flaws: list[_Flaw], point: int) -> int:
+    """Return how many flaws there are before a grid point."""
+    return bisect_left(flaws, point, key=attrgetter("point"))
 
 
 def _turns(slots: Indices) -> Iterator[Indices]:
