@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +91,16 @@ def test_a_fresh_run_empties_the_window() -> None:
     assert (again.fresh.tolist(), again.complete.tolist()) == ([True], [False])
     (made,) = buffers.push(runs_of(0, np.arange(107, 108), fresh=False))
     assert (made.first[0], made.complete[0], made.fresh[0]) == (100, True, False)
+
+
+def test_a_fresh_run_forgets_what_the_stream_before_it_lacked() -> None:
+    buffers = HopBuffers(8, 4, 2)
+    flawed = runs_of(0, np.arange(5, 13), fresh=True)
+    whole = replace(flawed, observed=np.ones(8, dtype=bool), lost=np.zeros(8, dtype=np.int64))
+    *_, before = buffers.push(flawed)
+    *_, after = buffers.push(whole)
+    assert (before.observed[0], before.lost[0]) == (7 / 8, 1)
+    assert (after.observed[0], after.lost[0]) == (1, 0)
 
 
 def test_hops_are_copies() -> None:
