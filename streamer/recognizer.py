@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import starmap
 from pathlib import Path
 from typing import Self
 
@@ -259,14 +258,14 @@ class Recognizer:
     ) -> Label:
         device = self._devices[slot]
         names = self._names
-        best, *others = [(names[label], shares[label]) for label in ranked]
+        best, *others = ranked
         return Label(
             wearer=device,
             devices=(device,),
-            label=best[0],
-            words=self.manifest.labels[ranked[0]],
-            p=best[1],
-            alternatives=tuple(starmap(Alternative, others)),
+            label=names[best],
+            words=self.manifest.labels[best],
+            p=shares[best],
+            alternatives=tuple(Alternative(names[other], shares[other]) for other in others),
             window=TimeSpan(start, end),
             observed=observed,
             lost=lost,

@@ -33,6 +33,8 @@ MAX_GAP_SECONDS = 0.1
 """Missing time that is interpolated; after more, the stream starts afresh."""
 
 TIME_TOLERANCE_SECONDS = 1e-6
+"""A gap of just the longest is none, however its samples' times were rounded."""
+
 SHORTEST_GAP_PERIODS = 1.5
 """Samples at least so far apart have others missing between them."""
 
