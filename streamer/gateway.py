@@ -23,9 +23,9 @@ SPACING_SECONDS = 0.02
 """Calls of the recogniser begin at least so far apart, unless a full one waits: a wearable alone is
 not held up, and many share a call."""
 
-SENDING_TURNS = 2
+SENDING_TURNS = 4
 """Turns of the event loop after which what was published is on its way: a publisher's queue takes
-one, a client's task another."""
+one, a client's task another, and the writer of its socket two."""
 
 _Arrival = tuple[StreamInfo, SampleBatch]
 
