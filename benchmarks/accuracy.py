@@ -3,9 +3,9 @@
     share               the configuration of configs/train, on all training people, last epoch
     share-paper         the paper's encoder (unpadded), its augmentation alone, trained as it says;
                         with MiniLM's word vectors for ImageBind's (extra `words`)
-    share-paper-random  that with random word vectors
-    share-paper-long    `share-paper` for the 200 epochs of the released code
-    share-paper-fitted  that with the optimisation of `share`
+    share-paper-long    that for the 200 epochs of the released code
+    share-paper-random  `share-paper` with random word vectors
+    share-paper-fitted  `share-paper` with the optimisation of `share`
     share-paper-recipe  that with the augmentation of `share` as well
     integer-ids         the encoder of `share` with a layer over label numbers
     share-no-companding, -no-token, -no-rotation, -no-symmetries, -no-scale, -no-jitter
@@ -84,10 +84,10 @@ PAPER = Recipe(
 
 LIKE_PAPER = {
     "share-paper": PAPER,
-    "share-paper-random": replace(PAPER, words=WordsConfig()),
     "share-paper-long": replace(
         PAPER, optimisation=PAPER.optimisation.model_copy(update={"epochs": 200})
     ),
+    "share-paper-random": replace(PAPER, words=WordsConfig()),
     "share-paper-fitted": replace(PAPER, optimisation=OptimisationConfig()),
     "share-paper-recipe": replace(
         PAPER, optimisation=OptimisationConfig(), augmentation=AugmentationConfig()

@@ -17,6 +17,7 @@ from streamer.datasets.names import plain_words, read_names
 from streamer.datasets.windows import write_windows
 from streamer.errors import ConfigError, StreamerError
 from streamer.recognizer import Recognizer
+from streamer.training import defaults
 from streamer.training.data import cut_windows, read_stretches
 from streamer.training.defaults import configure, rename_labels, unnamed
 
@@ -138,6 +139,17 @@ def test_a_folders_configuration(kitchen: Path) -> None:
     assert [int((labels == label).sum()) for label in range(3)] == [100, 100, 100]
     # The gap of 5 s parts each recording in two.
     assert len(stretches) == 10
+
+
+def test_epochs_of_long_recordings_have_a_bound(
+    kitchen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = configure(kitchen).optimisation
+    monkeypatch.setattr(defaults, "LONGEST_EPOCH", 10_000)
+    long = configure(kitchen).optimisation
+    # 1745 samples, in windows of 64 that begin every 4 and every 11.
+    assert (short.stride, long.stride) == (4, 11)
+    assert long.epochs > short.epochs  # there are no fewer steps for that
 
 
 def test_better_names_stand_in_the_description(kitchen: Path) -> None:

@@ -30,6 +30,10 @@ WINDOWS_AN_EPOCH = 2000
 """What an epoch should have at least; of few recordings windows are cut closer to each other."""
 
 CLOSEST_STRIDE = 4
+LONGEST_EPOCH = 4_000_000
+"""Samples that an epoch's windows have together at most, which take a core about a minute; of long
+recordings windows are cut further from each other, in each epoch elsewhere."""
+
 FEWEST_STEPS = 1000
 """Few windows are gone through more often."""
 
@@ -87,7 +91,7 @@ def configure(folder: Path) -> TrainingConfig:
         data=data,
         network=_network(window),
         augmentation=augmentation,
-        optimisation=_optimisation(found),
+        optimisation=_optimisation(found, window),
     )
 
 
@@ -196,10 +200,11 @@ def _network(window: int) -> NetworkConfig:
     return network
 
 
-def _optimisation(found: _Found) -> OptimisationConfig:
-    """Return the default optimisation, with more epochs where there is little data."""
+def _optimisation(found: _Found, window: int) -> OptimisationConfig:
+    """Return the default optimisation, with an epoch of a fair length, and more of short ones."""
     usual = OptimisationConfig()
     stride = min(usual.stride, max(CLOSEST_STRIDE, found.samples // WINDOWS_AN_EPOCH))
+    stride = max(stride, found.samples * window // LONGEST_EPOCH)
     windows = found.samples // (found.window or stride)
     often = max(1, round(FEWEST_STEPS * usual.batch / (max(windows, 1) * usual.epochs)))
     return OptimisationConfig(
