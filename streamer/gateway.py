@@ -160,6 +160,8 @@ class Gateway:
                 await publisher.tell(status)
 
     async def _deliver(self, labels: Sequence[Label]) -> None:
+        if not labels:
+            return
         for label in labels:
             if self._recorder is not None:
                 await self._recorder.add_label(label)

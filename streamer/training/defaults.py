@@ -30,9 +30,10 @@ WINDOWS_AN_EPOCH = 2000
 """What an epoch should have at least; of few recordings windows are cut closer to each other."""
 
 CLOSEST_STRIDE = 4
+
 LONGEST_EPOCH = 4_000_000
-"""Samples that an epoch's windows have together at most, which take a core about a minute; of long
-recordings windows are cut further from each other, in each epoch elsewhere."""
+"""Samples that an epoch's windows have together, or hardly more, which take a core about a minute;
+of long recordings windows are cut further from each other, in each epoch elsewhere."""
 
 FEWEST_STEPS = 1000
 """Few windows are gone through more often."""
