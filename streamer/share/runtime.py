@@ -135,7 +135,7 @@ class BoundGraph:
         pasts: what was kept of the streams: the context, [batch, channels, context]; the caches.
         next_pasts: what is to be kept; the new context shares its memory with `samples`.
         before, pooled: the other inputs; all are zeros at first; see the module's text.
-        partials: an output; every run writes over it.
+        head, tail: the new outputs' partial results, [batch, partial]; every run writes over them.
     """
 
     def __init__(self, session: Any, manifest: Manifest, batch: int, time: int) -> None:  # noqa: ANN401
@@ -160,7 +160,7 @@ class BoundGraph:
         self.pasts = [picture[:, :, :context], *(arrays[kept(number)] for number in caches)]
         self.next_pasts = [picture[:, :, time:], *(arrays[next_kept(number)] for number in caches)]
         self.before, self.pooled = arrays[BEFORE], arrays[POOLED]
-        self.partials = arrays[PARTIALS]
+        self.head, self.tail = arrays[PARTIALS].transpose(1, 0, 2)
         self._scores, self._probabilities = arrays[SCORES], arrays[PROBABILITIES]
 
     def run(self) -> Scores:

@@ -43,7 +43,7 @@ class StreamStates:
         self._hop = hop
         self._pooled = pooling_masks(hop, hop - tail if blocks else 0, tail)
         self._bound = lru_cache(maxsize=BOUND_GRAPHS)(self._bind)
-        self._sums = layout.sums
+        self._sums, self._has_maxima = layout.sums, layout.maxima > 0
         self._run_length = max(blocks - 1, 0)
         self._has_blocks = blocks > 0
         channels = len(model.manifest.channels)
@@ -54,9 +54,12 @@ class StreamStates:
         self._open = np.zeros_like(self._tail)
         """The present run's blocks with the tail."""
         self._runs = np.zeros((capacity, self._run_length, layout.partial))
-        """Blocks of the present run, then suffixes of the one before."""
+        """Newest first: what is left of the suffixes of the run before, the present run's blocks.
+
+        A suffix lies where its first block was, which is where the block goes that ends its use.
+        """
         self._position = np.zeros(capacity, dtype=np.intp)
-        """Where in its run each slot's next block goes."""
+        """Where each slot's next block goes; nought ends a run, of streams that start as well."""
 
     @property
     def capacity(self) -> int:
@@ -92,12 +95,21 @@ class StreamStates:
         graph.samples[:] = samples
         for past, own in zip(self._pasts, graph.pasts, strict=True):
             own[:] = past[at]
-        self._before(at, graph.before)
+        place = self._place(at)
+        if self._run_length:
+            self._merge(self._open[at], self._runs[place], graph.before)
+        else:
+            graph.before[:] = self._tail[at]
         scores = graph.run()
         for past, new in zip(self._pasts, graph.next_pasts, strict=True):
             past[at] = new
+        if self._run_length:
+            self._runs[place] = self._merge(self._tail[at], graph.head)
+            self._open[at] = self._merge(self._open[at], self._merge(graph.head, graph.tail))
         if self._has_blocks:
-            self._remember(slots, at, graph.partials[:, 0], graph.partials[:, 1])
+            self._tail[at] = graph.tail
+        if self._run_length:
+            self._advance(slots, at)
         return scores
 
     def _bind(self, batch: int) -> BoundGraph:
@@ -105,46 +117,36 @@ class StreamStates:
         graph.pooled[:] = self._pooled
         return graph
 
-    def _before(self, at: slice | Slots, before: Partials) -> None:
-        """Write what came before the hop's own outputs."""
-        if self._run_length:
-            self._merge(self._open[at], self._runs[self._place(at)], before)
+    def _advance(self, slots: Slots, at: slice | Slots) -> None:
+        """Go to the next block of each slot's run, or to the next run."""
+        position = self._position[at]
+        if np.count_nonzero(position) == len(slots):
+            self._position[at] = position - 1
         else:
-            before[:] = self._tail[at]
-
-    def _remember(self, slots: Slots, at: slice | Slots, head: Partials, tail: Partials) -> None:
-        if self._run_length:
-            self._runs[self._place(at)] = self._merge(self._tail[at], head)
-            self._open[at] = self._merge(self._merge(self._open[at], head), tail)
-        self._tail[at] = tail
-        if self._run_length:
-            following = self._position[at] + 1
-            self._position[at] = following
-            self._end_runs(slots[following == self._run_length])
+            ended = position == 0
+            self._position[at] = np.where(ended, self._run_length, position) - 1
+            self._end_runs(slots[ended])
 
     def _end_runs(self, slots: Slots) -> None:
         """Turn the blocks of finished runs into suffixes, and begin new ones."""
-        if not slots.size:
-            return
         at = _views(slots)
-        run = self._runs[at][:, ::-1]
-        sums, maxima = run[..., : self._sums], run[..., self._sums :]
+        runs = self._runs[at]
+        sums, maxima = runs[..., : self._sums], runs[..., self._sums :]
         np.add.accumulate(sums, axis=1, out=sums)
         np.maximum.accumulate(maxima, axis=1, out=maxima)
-        self._runs[at] = run[:, ::-1]
+        self._runs[at] = runs
         self._open[at] = self._tail[at]
-        self._position[at] = 0
 
     def _merge(self, one: Partials, other: Partials, into: Partials | None = None) -> Partials:
         merged = np.add(one, other, into)
-        if self._sums < merged.shape[-1]:
+        if self._has_maxima:
             maxima = merged[..., self._sums :]
             np.maximum(one[..., self._sums :], other[..., self._sums :], out=maxima)
         return merged
 
-    def _place(self, at: slice | Slots) -> tuple[slice | Slots, np.intp | Slots]:
+    def _place(self, at: slice | Slots) -> tuple[slice | Slots, int | Slots]:
         position = self._position[at]
-        return at, position[0] if isinstance(at, slice) else position
+        return at, position.item() if isinstance(at, slice) else position
 
     def _arrays(self) -> list[NDArray[Any]]:
         return [*self._pasts, self._tail, self._open, self._runs, self._position]
@@ -152,4 +154,7 @@ class StreamStates:
 
 def _views(slots: Slots) -> slice | Slots:
     """Return an index for these slots: views where one slot runs alone, copies for more."""
-    return slice(slots[0], slots[0] + 1) if len(slots) == 1 else slots
+    if len(slots) > 1:
+        return slots
+    slot = slots.item()
+    return slice(slot, slot + 1)
