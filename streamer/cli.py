@@ -193,6 +193,10 @@ def train(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the run.")] = Path("runs/latest"),
+    start: Annotated[
+        Path | None,
+        typer.Option(help="A finished run's folder: begin with what it has learnt."),
+    ] = None,
     labels: LabelsOption = None,
     bundle: Annotated[
         Path | None, typer.Option(help="Write the bundle here, too; it lies in the run's folder.")
@@ -218,7 +222,12 @@ def train(
         raise typer.BadParameter(
             "goes with a configuration; a folder is its own", param_hint="data"
         )
-    config = configure(source) if source.is_dir() else read_config(source, TrainingConfig)
+    if source.is_dir():
+        config = configure(source, start)
+    else:
+        config = read_config(source, TrainingConfig)
+        if start is not None:
+            config = config.model_copy(update={"start": start})
     if data is not None:
         config = move_data(config, data)
     if labels is not None:

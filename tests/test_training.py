@@ -48,9 +48,12 @@ from streamer.training.data import (
     rejoin,
     transition_matrix,
 )
+from streamer.training.defaults import configure
 from streamer.training.fitting import _Fitting, one_cycle
+from streamer.training.network import ShareNetwork
 from streamer.training.sampling import WindowSampler
 from streamer.training.trainer import build_network, load_run, train
+from streamer.training.transfer import check_start, take_over
 from streamer.training.word_sequences import LabelLearner, WordLearner
 from streamer.training.word_vectors import WordsConfig, initial_vectors
 from test_datasets import write_wisdm
@@ -336,6 +339,83 @@ def test_words_begin_as_the_configuration_says(sessions: Path, tmp_path: Path) -
     assert sorted(vectors) == [2, 3, 4]
     for token, vector in vectors.items():
         assert table[token] == pytest.approx(vector, abs=1e-5)
+
+
+def started(config: TrainingConfig, other: TrainingConfig) -> tuple[ShareNetwork, ShareNetwork]:
+    """Return a network that began with the weights of another, and that other."""
+    torch.manual_seed(1)
+    network, source = build_network(config).eval(), build_network(other)
+    source.encoder.standardise(np.random.default_rng(0).normal(2, 3, (99, 6)).astype(np.float32))
+    with torch.no_grad():
+        source(torch.randn(32, 64, 6, generator=generator()), torch.zeros(32, 1, dtype=torch.int64))
+    check_start(config, other)
+    take_over(network, config.data.quantities, source, other.data.quantities)
+    return network, source.eval()
+
+
+def test_a_start_is_found_again_under_other_orders_of_channels_and_labels(sessions: Path) -> None:
+    other = configuration(sessions)
+    order = [3, 4, 5, 0, 1, 2]
+    turned = configuration(
+        sessions,
+        channels=[CHANNELS[place] for place in order],
+        units=[UNITS[place] for place in order],
+        labels=("shake it", "rest"),
+    )
+    network, source = started(turned, other)
+    windows = torch.randn(5, 64, 6, generator=generator(1))
+    scores = source.scores(windows)
+    assert torch.allclose(network.scores(windows[:, :, order]), scores.flip(1), atol=1e-5)
+
+
+def test_what_a_start_did_not_know_changes_nothing_at_first(sessions: Path) -> None:
+    other = configuration(sessions)
+    wider = configuration(
+        sessions,
+        channels=("mag_x", "mag_y", "mag_z", *CHANNELS),
+        units=("uT", "uT", "uT", *UNITS),
+        labels=("rest", "shake it", "wave"),
+    )
+    network, source = started(wider, other)
+    windows = torch.randn(5, 64, 9, generator=generator(1))
+    features = source.encoder(windows[:, :, 3:])
+    assert torch.allclose(network.encoder(windows), features, atol=1e-5)
+    known, now = (n.label_set.vocabulary.index("shake") for n in (source, network))
+    words = [n.decoder.output(features.new_ones(1, 128)) for n in (source, network)]
+    assert torch.equal(words[0][:, known], words[1][:, now])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"data": {"rate_hz": 25.0}}, "trained at 50 Hz, and data.rate_hz is 25"),
+        ({"network": {"hidden": 64}}, "its network.hidden is 128, and here it is 64"),
+        ({"data": {"units": ("g",) * 6}}, r"it knows acc_x \[m/s2\].*none of acc_x \[g\]"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_told(
+    sessions: Path, change: dict[str, dict[str, object]], told: str
+) -> None:
+    config = configuration(sessions, **change.get("data", {}))
+    network = NetworkConfig.model_validate(change.get("network", {}))
+    config = config.model_copy(update={"network": network, "start": Path("runs/other")})
+    with pytest.raises(TrainingError, match=f"runs/other can't be started from: .*{told}"):
+        started(config, configuration(sessions))
+
+
+def test_training_begins_with_a_finished_run(sessions: Path, tmp_path: Path) -> None:
+    train(configuration(sessions), tmp_path / "other")
+    still = OptimisationConfig(epochs=1, batch=16, stride=16, learning_rate=1e-9)
+    update = {"optimisation": still, "start": tmp_path / "other"}
+    train(configuration(sessions).model_copy(update=update), tmp_path / "run")
+    before, after = (
+        dict(load_run(tmp_path / name)[1].named_parameters()) for name in ("other", "run")
+    )
+    assert all(torch.allclose(weight, before[name], atol=1e-5) for name, weight in after.items())
+    folder = configure(sessions, tmp_path / "other")
+    assert (folder.start, folder.data.window) == (tmp_path / "other", 64)
+    with pytest.raises(TrainingError, match="nowhere is not a finished run"):
+        configure(sessions, tmp_path / "nowhere")
 
 
 def test_the_same_seed_gives_the_same_weights(sessions: Path, tmp_path: Path) -> None:

@@ -48,6 +48,11 @@ class DataConfig(Section):
     labels: tuple[str, ...] = Field(min_length=1)
     rename: dict[str, str] = Field(default_factory=dict)
 
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The channels with their units."""
+        return tuple(f"{c} [{u}]" for c, u in zip(self.channels, self.units, strict=True))
+
 
 class NetworkConfig(Section):
     """The network's shape; see `streamer.training.network`.
@@ -181,8 +186,14 @@ class OptimisationConfig(Section):
 
 
 class TrainingConfig(Section):
-    """A training configuration file."""
+    """A training configuration file.
 
+    Attributes:
+        start: a finished run's folder, with whose weights training begins; see
+            `streamer.training.transfer`.
+    """
+
+    start: Path | None = None
     data: DataConfig
     network: NetworkConfig = NetworkConfig()
     words: WordsConfig = WordsConfig()

@@ -1,8 +1,9 @@
 """A training configuration for a folder that comes without one."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from streamer.training.config import (
     TrainingConfig,
     in_triples,
 )
+from streamer.training.trainer import read_run_config
 
 WINDOW_SECONDS = 2.56
 """Two strides of a slow walker (UCI-HAR's choice)."""
@@ -54,23 +56,38 @@ class _Found:
     window: int | None
     samples: int
 
+    def at(self, rate_hz: float) -> Self:
+        """Return the same at another rate; published windows keep their own."""
+        if self.window is not None:
+            return self
+        samples = round(self.samples * rate_hz / self.rate_hz)
+        return replace(self, rate_hz=rate_hz, samples=samples)
 
-def configure(folder: Path) -> TrainingConfig:
+
+def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
     """Return the configuration by which a folder is learnt from if nobody says otherwise.
+
+    Args:
+        folder: what is learnt from.
+        start: a finished run to begin with; rate, window and network are as there.
 
     Raises:
         ConfigError: the folder's description has a fault.
         DatasetError: it holds nothing to learn from, or files are malformed.
         SessionError: a session can't be read.
-        TrainingError: no label or not enough people are in it.
+        TrainingError: no label or not enough people are in it, or `start` is not a finished run.
     """
     description = read_description(folder)
     found = _find(folder, description)
     if not found.labels:
         raise TrainingError(f"nothing in {folder} has a label")
+    begun = None if start is None else read_run_config(start)
+    if begun is not None:
+        found = found.at(begun.data.rate_hz)
     validation, test = _hold_out(folder, found.wearers, description)
     rename = description.names
-    window = found.window or description.window or round(WINDOW_SECONDS * found.rate_hz)
+    usual = round(WINDOW_SECONDS * found.rate_hz) if begun is None else begun.data.window
+    window = found.window or description.window or usual
     data = DataConfig(
         name=description.name,
         licence=description.licence,
@@ -89,8 +106,9 @@ def configure(folder: Path) -> TrainingConfig:
     if not in_triples(found.channels):
         augmentation = AugmentationConfig(rotation_degrees=0.0)
     return TrainingConfig(
+        start=start,
         data=data,
-        network=_network(window),
+        network=_network(window) if begun is None else begun.network,
         augmentation=augmentation,
         optimisation=_optimisation(found, window),
     )

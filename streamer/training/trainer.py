@@ -24,6 +24,7 @@ from streamer.training.data import (
 from streamer.training.fitting import History, fit, label_scores
 from streamer.training.network import ShareNetwork
 from streamer.training.sampling import WindowSampler
+from streamer.training.transfer import check_start, take_over
 from streamer.training.word_sequences import ShareLearner, share_learner
 from streamer.training.word_vectors import WordsConfig, initial_vectors
 
@@ -93,19 +94,35 @@ def initialise_words(network: ShareNetwork, words: WordsConfig, seed: int) -> No
             table[token] = torch.from_numpy(vector)
 
 
+def read_run_config(folder: Path) -> TrainingConfig:
+    """Return the configuration of a run.
+
+    Raises:
+        TrainingError: it is not a run's folder.
+    """
+    try:
+        return TrainingConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())
+    except OSError as error:
+        raise _unfinished(folder, error) from error
+
+
+def _unfinished(folder: Path, error: OSError) -> TrainingError:
+    return TrainingError(f"{folder} is not a finished run: no {error.filename}")
+
+
 def load_run(folder: Path) -> tuple[TrainingConfig, ShareNetwork, TrainingResult]:
     """Return what `train` left in its run folder.
 
     Raises:
         TrainingError: it is not a finished run.
     """
+    config = read_run_config(folder)
     try:
-        config = TrainingConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())
         result = TrainingResult(**json.loads((folder / RESULT_FILE).read_bytes()))
         with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
             weights = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     except OSError as error:
-        raise TrainingError(f"{folder} is not a finished run: no {error.filename}") from error
+        raise _unfinished(folder, error) from error
     network = build_network(config)
     network.load_state_dict(weights)
     return config, network.eval(), result
@@ -174,6 +191,10 @@ def _fitted(
     sampler = WindowSampler(stretches, config.data.window, config.optimisation.stride)
     learner.network.encoder.standardise(sampler.values)
     initialise_words(learner.network, config.words, config.optimisation.seed)
+    if config.start is not None:
+        start, begun, _ = load_run(config.start)
+        check_start(config, start)
+        take_over(learner.network, config.data.quantities, begun, start.data.quantities)
     history = fit(
         learner,
         sampler,
