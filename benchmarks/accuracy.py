@@ -45,6 +45,7 @@ from window_models import (
     deep_conv_lstm,
     integer_ids,
     minirocket,
+    pretrained,
     share,
     xgboost,
 )
@@ -103,8 +104,12 @@ SWITCHED_OFF: dict[str, dict[str, object]] = {
     "share-no-scale": {"scale": 0.0},
     "share-no-jitter": {"jitter": 0.0},
 }
+PRETRAINED = "share-pretrained"
+"""Begins with what the training people of the other sets teach."""
+
 NETWORKS: dict[str, Callable[..., Trained]] = {
     "share": share,
+    PRETRAINED: share,
     **dict.fromkeys(LIKE_PAPER, share),
     "share-no-companding": share,
     **dict.fromkeys(SWITCHED_OFF, share),
@@ -207,7 +212,9 @@ def measure(row: Row, seed: int, data: Path, work: Path) -> dict[str, Any]:
         trained = PEERS[row.model](task, seed)
     else:
         checkpoint = work / f"{row.dataset}_{row.model}_{row.fraction}_{seed}.npz"
-        trained = NETWORKS[row.model](recipe_of(row), task, seed, checkpoint)
+        recipe = recipe_of(row)
+        start = {"start": pretrained(recipe, task, data, work)} if row.model == PRETRAINED else {}
+        trained = NETWORKS[row.model](recipe, task, seed, checkpoint, **start)
     metrics = measure_windows(trained.scores, task.test.labels)
     figures: dict[str, Any] = {
         "accuracy": round(metrics.accuracy, 4),

@@ -20,13 +20,17 @@ from streamer.training.fitting import Learner, fit, label_scores
 from streamer.training.network import Encoder, ShareNetwork
 from streamer.training.sampling import WindowSampler
 from streamer.training.trainer import initialise_words
-from streamer.training.word_sequences import share_learner
+from streamer.training.transfer import take_over
+from streamer.training.word_sequences import ShareLearner, share_learner
 from streamer.training.word_vectors import WordsConfig
-from window_sets import WindowTask
+from window_sets import BODY_SENSORS, SIGNALS, WindowTask, other_sets
 
 Scores = NDArray[np.float32]
 MOST_EPOCHS = 300
 """A small training set is gone through more often, for `FEWEST_STEPS`, but not more than this."""
+
+WINDOWS_OF_AN_EPOCH = 16_000
+"""What is cut of other sets' recordings for a network to begin with."""
 
 ROCKET_RIDGES = (1e2, 1e3, 1e4)
 
@@ -107,26 +111,63 @@ class DeepConvLstm(Learner):
         return answer.log_softmax(dim=1)
 
 
-def share(recipe: Recipe, task: WindowTask, seed: int, checkpoint: Path) -> Trained:
-    """Train SHARE."""
+def share(
+    recipe: Recipe,
+    task: WindowTask,
+    seed: int,
+    checkpoint: Path,
+    start: ShareNetwork | None = None,
+) -> Trained:
+    """Train SHARE, beginning with what `start` has learnt of other sets if it is given."""
 
     def build(channels: int, values: NDArray[np.float32]) -> Learner:
-        config = recipe.network
-        network = ShareNetwork(
-            LabelSet.from_names(task.labels),
-            channels,
-            config.shape,
-            hidden=config.hidden,
-            embedding=config.embedding,
-            dropout=config.dropout,
-            encoder_dropout=config.encoder_dropout,
-            feature_dropout=config.feature_dropout,
-        )
-        network.encoder.standardise(values)
-        initialise_words(network, recipe.words, seed)
-        return share_learner(network, recipe.augmentation, recipe.optimisation)
+        learner = _share_learner(recipe, task.labels, channels, values, seed)
+        if start is not None:
+            take_over(learner.network, SIGNALS[task.name].channels, start, BODY_SENSORS)
+        return learner
 
     return _train(build, recipe, task, seed, checkpoint)
+
+
+def pretrained(recipe: Recipe, task: WindowTask, data: Path, work: Path) -> ShareNetwork:
+    """Return SHARE taught by the training people of `TO_START_FROM`, once and for all seeds."""
+    labels, stretches = other_sets(task.name, data)
+    stretches = [stretch for stretch in stretches if len(stretch.values) >= task.window]
+    stride = sum(len(stretch.values) for stretch in stretches) // WINDOWS_OF_AN_EPOCH
+    sampler = WindowSampler(stretches, task.window, stride)
+    recipe = Recipe(recipe.network)
+    torch.manual_seed(recipe.optimisation.seed)
+    learner = _share_learner(
+        recipe, labels, len(BODY_SENSORS), sampler.values, recipe.optimisation.seed
+    )
+    path = work / f"start_{task.name}.npz"
+    if not path.exists():
+        checkpoint = work / f"start_{task.name}_checkpoint.npz"
+        _teach(learner, sampler, recipe.augmentation, recipe.optimisation, labels, checkpoint)
+        weights = learner.network.state_dict()
+        np.savez(path, allow_pickle=False, **{n: weight.numpy() for n, weight in weights.items()})
+    with np.load(path, allow_pickle=False) as arrays:
+        learner.network.load_state_dict({n: torch.from_numpy(arrays[n]) for n in arrays.files})
+    return learner.network
+
+
+def _share_learner(
+    recipe: Recipe, labels: tuple[str, ...], channels: int, values: NDArray[np.float32], seed: int
+) -> ShareLearner:
+    config = recipe.network
+    network = ShareNetwork(
+        LabelSet.from_names(labels),
+        channels,
+        config.shape,
+        hidden=config.hidden,
+        embedding=config.embedding,
+        dropout=config.dropout,
+        encoder_dropout=config.encoder_dropout,
+        feature_dropout=config.feature_dropout,
+    )
+    network.encoder.standardise(values)
+    initialise_words(network, recipe.words, seed)
+    return share_learner(network, recipe.augmentation, recipe.optimisation)
 
 
 def integer_ids(recipe: Recipe, task: WindowTask, seed: int, checkpoint: Path) -> Trained:
@@ -248,8 +289,6 @@ def _train(
     checkpoint: Path,
 ) -> Trained:
     """Train on all training people for a fixed number of epochs: nobody is left to choose one."""
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(mode=True)
     torch.manual_seed(seed)
     sampler = WindowSampler(task.stretches, task.window, task.stride)
     usual = recipe.optimisation
@@ -257,15 +296,20 @@ def _train(
     epochs = max(usual.epochs, min(round(FEWEST_STEPS / steps), MOST_EPOCHS))
     options = usual.model_copy(update={"seed": seed, "epochs": epochs})
     learner = build(task.test.values.shape[1], sampler.values)
-    fit(
-        learner,
-        sampler,
-        None,
-        recipe.augmentation,
-        options,
-        labels=task.labels,
-        checkpoint=checkpoint,
-    )
-    checkpoint.unlink()
+    _teach(learner, sampler, recipe.augmentation, options, task.labels, checkpoint)
     parameters = sum(p.numel() for p in learner.parameters() if p.requires_grad)
     return Trained(label_scores(learner, task.test), parameters, learner)
+
+
+def _teach(
+    learner: Learner,
+    sampler: WindowSampler,
+    augmentation: AugmentationConfig,
+    options: OptimisationConfig,
+    labels: tuple[str, ...],
+    checkpoint: Path,
+) -> None:
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(mode=True)
+    fit(learner, sampler, None, augmentation, options, labels=labels, checkpoint=checkpoint)
+    checkpoint.unlink()

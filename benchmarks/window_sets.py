@@ -7,17 +7,59 @@ wisdm2019_watch.npz   200 samples, no overlap, inside one label; people up to an
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import resample_poly
 
+from device_adapters.samples import STANDARD_GRAVITY
+from device_adapters.units import DEGREE
 from streamer.training.data import Stretch, WindowSet
+
+ACCELERATION = ("acc_x", "acc_y", "acc_z")
+ROTATION = ("gyro_x", "gyro_y", "gyro_z")
+BODY_SENSORS = (*ACCELERATION, *ROTATION)
+"""The channels that all sets have."""
 
 LONG_TAIL = "long-tailed"
 TAIL_RATIO = 100
 """How many times the rarest label's windows a long-tailed set keeps of the most frequent one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the arrays of a set are.
+
+    Attributes:
+        channels: their names.
+        rate_hz: samples a second.
+        si_scale: what the values of each channel are multiplied by to be in SI units.
+    """
+
+    channels: tuple[str, ...]
+    rate_hz: int
+    si_scale: tuple[float, ...]
+
+
+SIGNALS = {
+    "uci-har": Signals(
+        ("body_acc_x", "body_acc_y", "body_acc_z", *ROTATION, *ACCELERATION),
+        50,
+        (STANDARD_GRAVITY,) * 3 + (1.0,) * 3 + (STANDARD_GRAVITY,) * 3,
+    ),
+    "usc-had": Signals(BODY_SENSORS, 100, (STANDARD_GRAVITY,) * 3 + (DEGREE,) * 3),
+    "wisdm-watch": Signals(BODY_SENSORS, 20, (1.0,) * 6),
+}
+
+TO_START_FROM = {
+    "uci-har": ("usc-had",),
+    "usc-had": ("uci-har",),
+    "wisdm-watch": ("uci-har", "usc-had"),
+}
+"""The other sets that are worn alike, at the waist; for the watch, which has none, both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +117,34 @@ def subset(task: WindowTask, fraction: float | str, seed: int) -> WindowTask:
         for values, label in zip(kept.gather(slice(None)), kept.labels, strict=True)
     )
     return replace(task, training=kept, stretches=stretches)
+
+
+def other_sets(name: str, folder: Path) -> tuple[tuple[str, ...], list[Stretch]]:
+    """Return labels and stretches of the training people of the sets to start from.
+
+    They have `BODY_SENSORS` alone, at the rate and in the units of the set `name`.
+    """
+    here = SIGNALS[name]
+    tasks = [load_task(other, folder) for other in TO_START_FROM[name]]
+    labels = tuple(dict.fromkeys(label for task in tasks for label in task.labels))
+    stretches = []
+    for task in tasks:
+        there = SIGNALS[task.name]
+        order = [there.channels.index(channel) for channel in BODY_SENSORS]
+        places = [here.channels.index(channel) for channel in BODY_SENSORS]
+        factors = np.array(there.si_scale)[order] / np.array(here.si_scale)[places]
+        ratio = Fraction(here.rate_hz, there.rate_hz)
+        numbers = np.array([labels.index(label) for label in task.labels])
+        for stretch in task.stretches:
+            values = resample_poly(
+                stretch.values[:, order] * factors,
+                ratio.numerator,
+                ratio.denominator,
+                padtype="line",
+            ).astype(np.float32)
+            label = int(numbers[stretch.labels[0]])
+            stretches.append(_stretch(f"{task.name} {stretch.wearer}", values, label))
+    return labels, stretches
 
 
 def _uci_har(folder: Path) -> WindowTask:
