@@ -207,13 +207,14 @@ def measure(row: Row, seed: int, data: Path, work: Path) -> dict[str, Any]:
     """Train one model with one seed and score the test people's windows."""
     threadpool_limits(1)
     task = subset(load_task(row.dataset, data), row.fraction, seed)
+    recipe, start = recipe_of(row), {}
+    if row.model == PRETRAINED:
+        start["start"] = pretrained(recipe, task, data, work)
     began = time.process_time()
     if row.model in PEERS:
         trained = PEERS[row.model](task, seed)
     else:
         checkpoint = work / f"{row.dataset}_{row.model}_{row.fraction}_{seed}.npz"
-        recipe = recipe_of(row)
-        start = {"start": pretrained(recipe, task, data, work)} if row.model == PRETRAINED else {}
         trained = NETWORKS[row.model](recipe, task, seed, checkpoint, **start)
     metrics = measure_windows(trained.scores, task.test.labels)
     figures: dict[str, Any] = {

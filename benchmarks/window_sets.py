@@ -8,7 +8,7 @@ wisdm2019_watch.npz   200 samples, no overlap, inside one label; people up to an
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,13 @@ TO_START_FROM = {
     "wisdm-watch": ("uci-har", "usc-had"),
 }
 """The other sets that are worn alike, at the waist; for the watch, which has none, both."""
+
+NAMED_OTHERWISE = {
+    "uci-har": {"sleep": "lie"},
+    "usc-had": {"lie": "sleep"},
+    "wisdm-watch": {"sleep": "lie"},
+}
+"""What a set calls otherwise than those to start from, as `configs/labels` has it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +133,17 @@ def other_sets(name: str, folder: Path) -> tuple[tuple[str, ...], list[Stretch]]
     """
     here = SIGNALS[name]
     tasks = [load_task(other, folder) for other in TO_START_FROM[name]]
-    labels = tuple(dict.fromkeys(label for task in tasks for label in task.labels))
+    other_names = NAMED_OTHERWISE[name]
+    named = [[other_names.get(label, label) for label in task.labels] for task in tasks]
+    labels = tuple(dict.fromkeys(chain.from_iterable(named)))
     stretches = []
-    for task in tasks:
+    for task, own in zip(tasks, named, strict=True):
         there = SIGNALS[task.name]
         order = [there.channels.index(channel) for channel in BODY_SENSORS]
         places = [here.channels.index(channel) for channel in BODY_SENSORS]
         factors = np.array(there.si_scale)[order] / np.array(here.si_scale)[places]
         ratio = Fraction(here.rate_hz, there.rate_hz)
-        numbers = np.array([labels.index(label) for label in task.labels])
+        numbers = [labels.index(label) for label in own]
         for stretch in task.stretches:
             values = resample_poly(
                 stretch.values[:, order] * factors,
@@ -142,7 +151,7 @@ def other_sets(name: str, folder: Path) -> tuple[tuple[str, ...], list[Stretch]]
                 ratio.denominator,
                 padtype="line",
             ).astype(np.float32)
-            label = int(numbers[stretch.labels[0]])
+            label = numbers[stretch.labels[0]]
             stretches.append(_stretch(f"{task.name} {stretch.wearer}", values, label))
     return labels, stretches
 

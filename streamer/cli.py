@@ -207,7 +207,7 @@ def train(
         from streamer.config_file import read_config  # noqa: PLC0415
         from streamer.datasets.dataset import Survey  # noqa: PLC0415
         from streamer.datasets.names import read_names  # noqa: PLC0415
-        from streamer.training.compiler import BUNDLE_FILE, compile_run  # noqa: PLC0415
+        from streamer.training.compiler import compile_run  # noqa: PLC0415
         from streamer.training.config import TrainingConfig  # noqa: PLC0415
         from streamer.training.data import read_content  # noqa: PLC0415
         from streamer.training.defaults import (  # noqa: PLC0415
@@ -216,6 +216,7 @@ def train(
             rename_labels,
             unnamed,
         )
+        from streamer.training.trainer import BUNDLE_FILE  # noqa: PLC0415
         from streamer.training.trainer import train as train_network  # noqa: PLC0415
 
     if source.is_dir() and data is not None:

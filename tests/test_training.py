@@ -507,6 +507,68 @@ def test_an_interrupted_run_comes_to_the_same_weights(
         assert torch.equal(one, two)
 
 
+def interrupted(config: TrainingConfig, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a run after its first epoch."""
+
+    def stop(*_: object) -> None:
+        raise StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer._Watch, "__call__", stop)
+        with pytest.raises(StoppedError):
+            train(config, run)
+
+
+def test_a_run_that_others_left_off_is_nobodys(
+    sessions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    train(configuration(sessions), run)
+    interrupted(configuration(sessions, labels=("shake it", "rest")), run, monkeypatch)
+    with pytest.raises(TrainingError, match=r"run is not a finished run: no .*result\.json"):
+        load_run(run)
+
+
+def test_an_interrupted_run_does_not_go_on_with_other_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed, wearer in enumerate(("anna", "ben", "cleo", "dora")):
+        write_session(tmp_path, wearer, seed)
+    config = configuration(tmp_path)
+    interrupted(config, tmp_path / "run", monkeypatch)
+    write_session(tmp_path, "anna", seed=9)
+    with pytest.raises(TrainingError, match=r"checkpoint\.npz has learnt from other data"):
+        train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("weights.npz", "is damaged"),
+        ("result.json", "is damaged"),
+        ("config.json", "is damaged"),
+        ("checkpoint.npz", "is damaged.*remove it to train afresh"),
+    ],
+)
+@pytest.mark.parametrize("kept", [0, 60])
+def test_a_damaged_file_of_a_run_is_told(
+    sessions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    told: str,
+    kept: int,
+) -> None:
+    config, run = configuration(sessions), tmp_path / "run"
+    if name == "checkpoint.npz":
+        interrupted(config, run, monkeypatch)
+    else:
+        train(config, run)
+    (run / name).write_bytes((run / name).read_bytes()[:kept])
+    with pytest.raises(TrainingError, match=f"{name} {told}"):
+        load_run(run) if name != "checkpoint.npz" else train(config, run)
+
+
 def test_refitting_learns_from_the_validation_people_too(sessions: Path, tmp_path: Path) -> None:
     """The input's mean tells whose samples were learnt from."""
     config = configuration(sessions)

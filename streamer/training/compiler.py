@@ -22,9 +22,6 @@ from streamer.training.graph import build_graph, streaming_layout
 from streamer.training.network import ShareNetwork
 from streamer.training.trainer import TrainingResult, load_run
 
-BUNDLE_FILE = "bundle.onnx"
-"""The bundle's name in a run's folder."""
-
 
 def compile_run(run: Path, bundle: Path, name: str) -> Manifest:
     """Compile a finished training run into a bundle for a model of this name.

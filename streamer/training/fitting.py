@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from streamer.errors import TrainingError
 from streamer.evaluation.windows import measure_windows
+from streamer.training.arrays import load_arrays
 from streamer.training.augmentation import (
     jitter,
     mix,
@@ -137,6 +138,7 @@ class _Fitting:
         labels: Sequence[str],
     ) -> None:
         self._sampler = sampler
+        self._learnt_from = sampler.digest()
         self._held_out = held_out
         self._augmentation = augmentation
         self._options = options
@@ -200,6 +202,7 @@ class _Fitting:
             "random": self._random.get_state().numpy(),
             "dropout": torch.get_rng_state().numpy(),
             "history": np.array(json.dumps(asdict(self.history))),
+            "learnt_from": np.array(self._learnt_from),
         }
         for index, moments in self._optimiser.state_dict()["state"].items():
             arrays |= _named(f"optimiser.{index}", moments)
@@ -209,8 +212,9 @@ class _Fitting:
         fresh.replace(path)
 
     def restore(self, path: Path) -> None:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = load_arrays(path)
+        if arrays.get("learnt_from") != self._learnt_from:
+            raise TrainingError(f"{path} has learnt from other data; remove it to train afresh")
         try:
             self._learner.load_state_dict(_part("network", arrays))
             self._averaged.load_state_dict(_part("averaged", arrays))

@@ -1,5 +1,6 @@
 """Training windows that are cut elsewhere in every epoch."""
 
+import hashlib
 import itertools
 from collections.abc import Iterable
 
@@ -35,6 +36,13 @@ class WindowSampler:
         ]
         self._grid = np.concatenate(grids)
         self._last = np.repeat(begin[1:] - window, [len(grid) for grid in grids])
+
+    def digest(self) -> str:
+        """Return a hash of all that windows are cut from."""
+        hashed = hashlib.sha256()
+        for array in (self.values, self._labels, self._grid, self._last):
+            hashed.update(np.ascontiguousarray(array).data)
+        return hashed.hexdigest()
 
     def label_counts(self, labels: int) -> NDArray[np.int64]:
         """Return how many unmoved windows there are of each label, [labels]."""

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streamer.errors import TrainingError
 from streamer.evaluation.figures import draw_calibration, draw_confusion, draw_curves
 from streamer.evaluation.windows import fit_temperature, measure_windows
 from streamer.share.labels import LabelSet
+from streamer.training.arrays import load_arrays
 from streamer.training.config import TrainingConfig
 from streamer.training.data import (
     Stretch,
@@ -33,6 +35,9 @@ CONFIG_FILE = "config.json"
 RESULT_FILE = "result.json"
 CHECKPOINT_FILE = "checkpoint.npz"
 REFIT_CHECKPOINT_FILE = "checkpoint-refit.npz"
+BUNDLE_FILE = "bundle.onnx"
+"""What the run is compiled into, unless another name is asked for."""
+
 CURVES_FILE = "curves.png"
 CONFUSION_FILE = "confusion.png"
 CALIBRATION_FILE = "calibration.png"
@@ -100,10 +105,13 @@ def read_run_config(folder: Path) -> TrainingConfig:
     Raises:
         TrainingError: it is not a run's folder.
     """
+    path = folder / CONFIG_FILE
     try:
-        return TrainingConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())
+        return TrainingConfig.model_validate_json(path.read_bytes())
     except OSError as error:
         raise _unfinished(folder, error) from error
+    except ValidationError as error:
+        raise TrainingError(f"{path} is damaged: {error.errors()[0]['msg']}") from error
 
 
 def _unfinished(folder: Path, error: OSError) -> TrainingError:
@@ -117,14 +125,20 @@ def load_run(folder: Path) -> tuple[TrainingConfig, ShareNetwork, TrainingResult
         TrainingError: it is not a finished run.
     """
     config = read_run_config(folder)
+    network = build_network(config)
     try:
-        result = TrainingResult(**json.loads((folder / RESULT_FILE).read_bytes()))
-        with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
-            weights = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        result = TypeAdapter(TrainingResult).validate_json((folder / RESULT_FILE).read_bytes())
+        arrays = load_arrays(folder / WEIGHTS_FILE)
+        network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays})
     except OSError as error:
         raise _unfinished(folder, error) from error
-    network = build_network(config)
-    network.load_state_dict(weights)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise TrainingError(f"{folder / RESULT_FILE} is damaged: {reason}") from error
+    except RuntimeError as error:
+        raise TrainingError(
+            f"{folder / WEIGHTS_FILE} does not fit the network that {CONFIG_FILE} describes"
+        ) from error
     return config, network.eval(), result
 
 
@@ -211,15 +225,20 @@ def _fitted(
 
 
 def _claim(folder: Path, config: TrainingConfig) -> None:
-    """Write the configuration into the run's folder, unless another's unfinished run is there."""
+    """Write the configuration into the run's folder, unless another's unfinished run is there.
+
+    A finished run's weights and result don't outlast their configuration.
+    """
     text = config.model_dump_json(indent=2)
     path = folder / CONFIG_FILE
-    if (folder / CHECKPOINT_FILE).exists() and path.read_text() != text:
+    if (folder / CHECKPOINT_FILE).exists() and not (path.exists() and path.read_text() == text):
         raise TrainingError(
             f"{folder} holds an unfinished run of another configuration; "
             "remove it, or give another folder with --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS_FILE, RESULT_FILE, BUNDLE_FILE):
+        (folder / name).unlink(missing_ok=True)
     path.write_text(text)
 
 
