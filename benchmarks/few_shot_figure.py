@@ -17,6 +17,7 @@ SHARES = (*FRACTIONS, 1.0)
 
 MODELS = {
     "share": "SHARE",
+    "share-pretrained": "SHARE, begun with other sets",
     "integer-ids": "the same encoder, label numbers",
     "minirocket": "MiniRocket and ridge",
 }

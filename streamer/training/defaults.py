@@ -11,6 +11,7 @@ from streamer.datasets.dataset import UNLABELLED, Recording, Windows
 from streamer.datasets.folder import Description, read_description, read_folder
 from streamer.datasets.names import plain_words, renamed
 from streamer.errors import TrainingError
+from streamer.stream_fit import LOWEST_RATE_SHARE
 from streamer.training.config import (
     AugmentationConfig,
     DataConfig,
@@ -75,7 +76,8 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
         ConfigError: the folder's description has a fault.
         DatasetError: it holds nothing to learn from, or files are malformed.
         SessionError: a session can't be read.
-        TrainingError: no label or not enough people are in it, or `start` is not a finished run.
+        TrainingError: no label or not enough people are in it, or `start` is not a finished run, or
+            of a higher rate.
     """
     description = read_description(folder)
     found = _find(folder, description)
@@ -83,6 +85,11 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
         raise TrainingError(f"nothing in {folder} has a label")
     begun = None if start is None else read_run_config(start)
     if begun is not None:
+        if found.rate_hz < LOWEST_RATE_SHARE * begun.data.rate_hz:
+            raise TrainingError(
+                f"{start} can't be started from: it was trained at {begun.data.rate_hz:g} Hz, and "
+                f"{folder} has recordings at {found.rate_hz:g}; train it at their rate"
+            )
         found = found.at(begun.data.rate_hz)
     validation, test = _hold_out(folder, found.wearers, description)
     rename = description.names
