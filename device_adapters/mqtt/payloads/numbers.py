@@ -18,6 +18,9 @@ MAX_TIME_SECONDS = 1e11
 PERIODS_SECONDS = (1e-5, 100.0)
 """From the fastest vibration sensor to what no one calls a stream."""
 
+NUMBER_TYPES = frozenset({int, float})
+"""Those of a list's numbers; a bool is none."""
+
 WHOLE_RATE = 0.02
 """A measured rate this near a whole number of hertz is meant to be that."""
 
@@ -60,16 +63,18 @@ def numbers(name: str, what: str, value: object, dimensions: int) -> NDArray[np.
     Raises:
         PayloadError: they are not that.
     """
-    try:
-        found: NDArray[Any] = np.array(value)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise PayloadError(name, f"{what} is no even list of numbers: {error}") from error
-    if found.dtype.kind not in "iuf" or found.ndim != dimensions:
+    # As objects: numpy would make every text of a list as long as the longest.
+    found: NDArray[Any] = np.array(value, dtype=object)
+    if found.ndim != dimensions or not NUMBER_TYPES.issuperset(map(type, found.flat)):
         kind = "a list of numbers" if dimensions == 1 else "a list of equally long lists of numbers"
         raise PayloadError(name, f"{what} is {shown(value)}; it must be {kind}")
-    if not np.isfinite(found).all():
+    try:
+        exact = found.astype(np.float64)
+    except OverflowError as error:
+        raise PayloadError(name, f"{what} holds a number that float64 does not") from error
+    if not np.isfinite(exact).all():
         raise PayloadError(name, f"{what} holds a number that is not finite")
-    return found.astype(np.float64)
+    return exact
 
 
 def shown(value: object) -> str:
@@ -78,6 +83,8 @@ def shown(value: object) -> str:
         text = repr(value)
     except ValueError:  # Python refuses to print integers of thousands of digits
         text = "a huge number"
+    except RecursionError:
+        text = "nested too deep to be shown"
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
