@@ -18,6 +18,7 @@ from conftest import EPOCH
 from device_adapters.errors import PayloadError
 from device_adapters.mqtt.payloads import Packet, PayloadFormat, payload_names
 from device_adapters.mqtt.payloads.numbers import numbers
+from device_adapters.mqtt.payloads.raw import HEADER
 from mqtt_wearables import BATCH, counted_packet, make_format
 
 PAGE = (Path(__file__).parent.parent / "docs" / "payloads.md").read_text()
@@ -216,6 +217,24 @@ def test_what_is_nested_too_deep_to_be_shown_is_refused(key: str) -> None:
 def test_a_list_of_integers_beyond_float64_is_refused() -> None:
     with pytest.raises(PayloadError, match="values holds a number that float64 does not"):
         numbers("json", "values", [10**400], 1)
+
+
+@pytest.mark.parametrize(
+    ("channels", "samples", "period_ns", "told"),
+    [
+        (6, 10, 1, "1e-09 s apart"),
+        (6, 10, 0, "0 s apart"),
+        (6, 0, 20_000_000, "0 samples"),
+        (1, 10_001, 20_000_000, "10001 samples"),
+        (0, 10, 20_000_000, "0 channels"),
+    ],
+)
+def test_wrong_raw_headers_are_refused_with_the_reason(
+    channels: int, samples: int, period_ns: int, told: str
+) -> None:
+    header = HEADER.pack(1, channels, samples, 0, 0, period_ns)
+    with pytest.raises(PayloadError, match=told):
+        make_format("raw").decode(header + bytes(4 * channels * samples))
 
 
 @pytest.mark.parametrize(

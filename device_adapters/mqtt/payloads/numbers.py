@@ -102,6 +102,26 @@ def measured_period(name: str, times: NDArray[np.float64]) -> float:
     return 1 / whole if whole and abs(rate - whole) < WHOLE_RATE * whole else step
 
 
+def check_samples(name: str, samples: int) -> None:
+    """Check that a packet has samples, and no more than are meant.
+
+    Raises:
+        PayloadError: it has not.
+    """
+    if not 0 < samples <= MAX_SAMPLES:
+        raise PayloadError(name, f"it holds {samples} samples; 1 to {MAX_SAMPLES} are taken")
+
+
+def check_period(name: str, period_s: float) -> None:
+    """Check that samples are as far apart as those of a stream.
+
+    Raises:
+        PayloadError: they are not.
+    """
+    if not PERIODS_SECONDS[0] <= period_s <= PERIODS_SECONDS[1]:
+        raise PayloadError(name, f"its samples are {period_s:g} s apart; is the unit right?")
+
+
 def packet(
     name: str,
     times: NDArray[np.float64],
@@ -116,16 +136,14 @@ def packet(
         PayloadError: the times don't increase, or are not of this world; so is the period; or
             there are no samples, or too many.
     """
-    if not 0 < len(times) <= MAX_SAMPLES:
-        raise PayloadError(name, f"it holds {len(times)} samples; 1 to {MAX_SAMPLES} are taken")
+    check_samples(name, len(times))
     if len(times) != len(values):
         raise PayloadError(name, f"{len(values)} samples but {len(times)} times")
     if np.abs(times).max() > MAX_TIME_SECONDS:
         raise PayloadError(name, f"time {times[0]:g} s is out of range; is its unit right?")
     if (np.diff(times) <= 0).any():
         raise PayloadError(name, "its times do not increase")
-    if not PERIODS_SECONDS[0] <= period_s <= PERIODS_SECONDS[1]:
-        raise PayloadError(name, f"its samples are {period_s:g} s apart; is the unit right?")
+    check_period(name, period_s)
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
     if not np.isfinite(single[~np.isnan(values)]).all():
