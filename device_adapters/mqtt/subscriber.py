@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import override
 
 from device_adapters import host_clock
-from device_adapters.adapter import AdapterOptions, AdapterStatistics, DeviceAdapter
+from device_adapters.adapter import AdapterOptions, AdapterStatistics
 from device_adapters.backoff import Backoff
 from device_adapters.errors import (
     InvalidNameError,
@@ -21,6 +21,7 @@ from device_adapters.errors import (
 )
 from device_adapters.mqtt.client import Message, MqttConnection, connection
 from device_adapters.mqtt.connection import BrokerAddress
+from device_adapters.live import LiveAdapter
 from device_adapters.mqtt.payloads import (
     MAX_PAYLOAD_BYTES,
     Packet,
@@ -29,7 +30,6 @@ from device_adapters.mqtt.payloads import (
     payload_class,
 )
 from device_adapters.mqtt.wearable import Wearable
-from device_adapters.queues import DropOldestQueue
 from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, SampleBatch, StreamInfo
 from device_adapters.units import conversion, si_factors, si_units
 
@@ -126,7 +126,7 @@ def published_topic(topic: str) -> str:
     return levels[2] if levels[0] == SHARED and len(levels) == 3 else topic
 
 
-class MqttAdapter(DeviceAdapter):
+class MqttAdapter(LiveAdapter):
     """Subscribes to a topic of every wearable, for ever; reconnects and subscribes again.
 
     Args:
@@ -147,34 +147,20 @@ class MqttAdapter(DeviceAdapter):
         self._wearables: dict[str, Wearable] = {}
         self._waiting: set[Wearable] = set()
         self._turned_away: set[str] = set()
-        self._queue: DropOldestQueue[SampleBatch] = DropOldestQueue(QUEUED_BATCHES, weight=len)
-        self._samples = 0
         self._lost = 0
         self._rejected = 0
         self._subscribed = asyncio.Event()
 
     @property
     @override
+        super().__init__(QUEUED_BATCHES)
     def streams(self) -> Mapping[str, StreamInfo]:
         return self._streams
 
     @override
     async def __aenter__(self) -> Self:
         connection(self._options)  # credentials that can't be read are told at once
-        self._listening = asyncio.create_task(self._listen(), name="mqtt wearables")
-        return self
-
-    @override
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._listening.cancel()
-        await asyncio.gather(self._listening, return_exceptions=True)
-
-    @override
-    async def __aiter__(self) -> AsyncIterator[SampleBatch]:
-        while True:
-            batch = await self._queue.get()
-            self._samples += len(batch)
-            yield batch
+        return await super().__aenter__()
 
     async def subscribed(self) -> None:
         """Wait until the broker has agreed to send the wearables' messages."""
@@ -182,13 +168,11 @@ class MqttAdapter(DeviceAdapter):
 
     @override
     def statistics(self) -> AdapterStatistics:
-        queue = self._queue.statistics()
         rejected = self._rejected + sum(wearable.rejected for wearable in self._wearables.values())
-        return AdapterStatistics(
-            self._samples, self._lost, queue.dropped, queue.used, queue.capacity, rejected
-        )
+        return self._statistics(self._lost, rejected)
 
-    async def _listen(self) -> None:
+    @override
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._stay_subscribed(), name="mqtt wearables subscription")
             tasks.create_task(self._go_on_without_the_lost(), name="mqtt wearables patience")
