@@ -335,6 +335,11 @@ def test_messages_sent_again_after_a_lost_connection_begin_nothing_anew(name: st
     [
         ({"topic": "wearables/imu"}, r"one level '\+'"),
         ({"topic": "wearables/+/#"}, "no '#'"),
+        *(
+            ({"topic": topic, "payload": payload}, "is no topic filter")
+            for payload in ("raw", "sensor_logger")
+            for topic in ("phones#", "a/+/b+c", "a/#/b", "", "$share/+", "$share/a/", "$share/+/+")
+        ),
         ({"payload": "morse"}, "installed are cbor, json"),
         ({"payload": "json", "payload_options": {"tiem": "t"}}, "unknown key 'tiem'.*time_unit"),
         ({"payload": "json", "payload_options": {"time_unit": "h"}}, "payload_options.time_unit"),
@@ -349,6 +354,32 @@ def test_messages_sent_again_after_a_lost_connection_begin_nothing_anew(name: st
 def test_wrong_options_are_told(options: dict[str, object], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         MqttOptions.model_validate(options)
+
+
+@pytest.mark.parametrize("topic", ["#", "phones/#", "+/#", "/a", "$share/home/#", "$shared/a"])
+def test_a_topic_filter_may_have_any_levels_where_payloads_name_devices(topic: str) -> None:
+    assert MqttOptions(topic=topic, payload="sensor_logger").topic == topic
+
+
+async def test_a_password_that_is_away_while_it_reconnects_is_waited_for(
+    mosquitto: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "device_adapters.backoff")
+    password = tmp_path / "password"
+    password.write_text("secret")
+    address = BrokerAddress(url=mosquitto.url, username="u", password_file=password)
+    async with listening_to(address) as adapter:
+        await adapter.subscribed()
+        password.unlink()
+        mosquitto.kill()
+        mosquitto.start()
+        async with asyncio.timeout(10):
+            while "password file" not in caplog.text:
+                await asyncio.sleep(0.01)
+        password.write_text("secret")
+        await adapter.subscribed()
+        await publish(address, [message(0)])
+        assert sample_numbers(await receive(adapter, 1)) == numbers_of(0)
 
 
 def test_the_password_may_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
@@ -14,14 +15,15 @@ from device_adapters import host_clock
 from device_adapters.adapter import AdapterOptions, AdapterStatistics
 from device_adapters.backoff import Backoff
 from device_adapters.errors import (
+    BrokerAddressError,
     InvalidNameError,
     InvalidStreamError,
     MqttConnectionError,
     PayloadError,
 )
+from device_adapters.live import LiveAdapter
 from device_adapters.mqtt.client import Message, MqttConnection, connection
 from device_adapters.mqtt.connection import BrokerAddress
-from device_adapters.live import LiveAdapter
 from device_adapters.mqtt.payloads import (
     MAX_PAYLOAD_BYTES,
     Packet,
@@ -48,6 +50,12 @@ turn of the event loop costs. A wearable alone is not held up."""
 DEVICE_LEVEL = "+"
 SHARED = "$share"
 """The first of two levels, before the topic, of a subscription that a group of gateways shares."""
+
+LEVEL = r"(\+|[^/+#]*)"
+TOPIC_FILTER = re.compile(
+    rf"(\{SHARED}/[^/+#]+/|(?!\{SHARED}(/|$)))(?=.)(#|{LEVEL}(/{LEVEL})*(/#)?)"
+)
+"""MQTT 3.1.1, 4.7, and of MQTT 5, 4.8.2, the shared subscriptions."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +84,16 @@ class MqttOptions(BrokerAddress, AdapterOptions):
     units: tuple[str, ...] = UNITS
     max_devices: int = Field(default=10_000, ge=1)
     reorder_s: float = Field(default=0.5, ge=0, le=10)
+
+    @field_validator("topic")
+    @classmethod
+    def _is_a_topic_filter(cls, topic: str) -> str:
+        if TOPIC_FILTER.fullmatch(topic) is None:
+            raise ValueError(
+                f"{topic!r} is no topic filter: '+' and '#' are whole levels, '#' only the last; "
+                f"{SHARED}/<group>/ may stand before it"
+            )
+        return topic
 
     @field_validator("payload")
     @classmethod
@@ -137,6 +155,7 @@ class MqttAdapter(LiveAdapter):
     Options = MqttOptions
 
     def __init__(self, options: MqttOptions, clock: Callable[[], float] = host_clock.now) -> None:
+        super().__init__(QUEUED_BATCHES)
         self._options = options
         self._now = clock
         self._payloads = options.payload_format()
@@ -153,7 +172,6 @@ class MqttAdapter(LiveAdapter):
 
     @property
     @override
-        super().__init__(QUEUED_BATCHES)
     def streams(self) -> Mapping[str, StreamInfo]:
         return self._streams
 
@@ -186,7 +204,8 @@ class MqttAdapter(LiveAdapter):
                     backoff.succeeded()
                     self._subscribed.set()
                     await self._receive(broker)
-            except MqttConnectionError as error:
+            # A password file may be away for a moment, while it is written anew.
+            except (MqttConnectionError, BrokerAddressError) as error:
                 self._subscribed.clear()
                 await backoff.wait(error)
 
