@@ -3,23 +3,26 @@
 import asyncio
 import logging
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiomqtt
 import numpy as np
+import orjson
 import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from conftest import EPOCH, Mosquitto, free_port
+from conftest import EPOCH, Mosquitto, cut, free_port, worn_samples
 from device_adapters.errors import MqttConnectionError
 from device_adapters.mqtt.client import QUEUED_MESSAGES, Inbox, Message
 from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.mqtt.payloads import Packet
 from device_adapters.mqtt.payloads.raw import RawFormat
 from device_adapters.mqtt.subscriber import MqttAdapter, MqttOptions
+from device_adapters.samples import SampleBatch
 from mqtt_wearables import (
     BATCH,
     OfflineAdapter,
@@ -30,6 +33,9 @@ from mqtt_wearables import (
     receive,
     sample_numbers,
 )
+from streamer.admission import Admission
+from streamer.recognizer import Recognizer
+from streamer.wearers import Wearers
 
 SECONDS = 0.2
 """Between two messages of a wearable."""
@@ -316,6 +322,57 @@ def test_a_device_that_restarts_is_followed() -> None:
     assert len(adapter.batches) == 55, "it is known after half a second"
     assert adapter.lost == adapter.statistics().rejected == 0
     assert adapter.batches[50].shared_times[-1] == pytest.approx(EPOCH + 20, abs=0.01)
+
+
+def worn_messages(batch: SampleBatch, rate_hz: float, first: int) -> Iterator[Message]:
+    """Yield a wearer's samples in messages, the first sample being number `first`."""
+    for piece in cut(batch, [BATCH]):
+        packet = Packet(piece.times, piece.values, first, 1 / rate_hz)
+        yield Message("wearables/w1/imu", make_format("raw").encode(packet))
+        first += len(piece)
+
+
+def test_a_wearable_whose_rate_changes_is_held_to_the_bundle_again(bundle: Path) -> None:
+    adapter = OfflineAdapter()
+    admission = Admission(Wearers(Recognizer.load(bundle), {}), check_streams=True)
+    slow, fast = worn_samples(50, rate_hz=25.0), worn_samples(500)
+    fast = SampleBatch("w1", fast.times + 2, fast.values)
+    came = [*worn_messages(slow, 25.0, 0), *worn_messages(fast, 50.0, 50)]
+    rates, labels = [], []
+    for number, sent in enumerate(came):
+        adapter.take([sent], EPOCH + number * SECONDS)
+        rates.append(adapter.streams["w1"].rate_hz)
+        labels += admission.push_all([(adapter.streams["w1"], adapter.batches[-1])])
+        assert ("w1" in admission.refused) == (rates[-1] < 50)
+    assert rates == pytest.approx([25.0] * 7 + [50.0] * 48)
+    assert len(labels) == (480 - 128) // 25 + 1
+
+
+def test_sensors_that_come_apart_are_joined_at_the_rate_that_is_told_last() -> None:
+    adapter = OfflineAdapter(payload="sensor_logger")
+    payloads = make_format("sensor_logger")
+    begins = EPOCH
+    for number in range(15):
+        period = 0.01 if number < 5 else 0.04
+        times = np.array([begins + sample * period for sample in range(BATCH)])
+        begins += BATCH * period
+        packet = Packet(times, np.zeros((BATCH, 6), np.float32), number, period, "w1")
+        document = orjson.loads(payloads.encode(packet))
+        for record in document["payload"]:
+            record["time"] += round(period * 3e8) * (record["name"] == "gyroscope")
+        adapter.take([Message("phones", orjson.dumps(document))], begins)
+    assert adapter.streams["w1"].rate_hz == pytest.approx(25)
+    assert sum(map(len, adapter.batches)) >= 12 * BATCH - 2
+
+
+def test_a_rate_that_is_measured_amiss_is_no_change() -> None:
+    adapter = OfflineAdapter(payload="senml_json")
+    payloads = make_format("senml_json")
+    for number, periods in enumerate((1, 1.1, 0.9, 2, 2, 1, 3, 0.5, 2, 1)):
+        times = EPOCH + number + np.array([0, periods / 100])
+        sent = payloads.encode(Packet(times, np.zeros((2, 6), np.float32), None, periods / 100))
+        adapter.take([Message("wearables/w1/imu", sent)], times[-1])
+        assert adapter.streams["w1"].rate_hz == pytest.approx(100, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["raw", "json", "senml_json"])

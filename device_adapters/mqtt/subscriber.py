@@ -227,7 +227,7 @@ class MqttAdapter(LiveAdapter):
     def _go_on(self, now: float) -> None:
         set_by = host_clock.set_by()
         for wearable in list(self._waiting):
-            self._put(wearable.overdue(now), set_by)
+            self._put(wearable, wearable.overdue(now), set_by)
             if not wearable.waits:
                 self._waiting.discard(wearable)
 
@@ -241,11 +241,14 @@ class MqttAdapter(LiveAdapter):
                 self._rejected += 1
                 self._turn_away(self._sender(message), error)
             else:
-                self._put(wearable.take(packet, arrival), set_by)
+                self._put(wearable, wearable.take(packet, arrival), set_by)
                 if wearable.waits:
                     self._waiting.add(wearable)
 
-    def _put(self, batches: Iterable[SampleBatch], set_by: float) -> None:
+    def _put(self, wearable: Wearable, batches: Iterable[SampleBatch], set_by: float) -> None:
+        stream = self._streams[wearable.device]
+        if stream.rate_hz != wearable.rate_hz:
+            self._streams[wearable.device] = replace(stream, rate_hz=wearable.rate_hz)
         for batch in batches:
             self._lost += batch.lost
             self._queue.put(replace(batch, clock_set_s=set_by) if set_by else batch)
