@@ -17,11 +17,12 @@ from pydantic import ValidationError
 
 from conftest import EPOCH, Mosquitto, cut, free_port, worn_samples
 from device_adapters.errors import MqttConnectionError
+from device_adapters.mqtt import subscriber
 from device_adapters.mqtt.client import QUEUED_MESSAGES, Inbox, Message
 from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.mqtt.payloads import Packet
 from device_adapters.mqtt.payloads.raw import RawFormat
-from device_adapters.mqtt.subscriber import MqttAdapter, MqttOptions
+from device_adapters.mqtt.subscriber import TURN_MESSAGES, MqttAdapter, MqttOptions
 from device_adapters.samples import SampleBatch
 from mqtt_wearables import (
     BATCH,
@@ -156,6 +157,35 @@ async def test_messages_that_nobody_takes_are_dropped_oldest_first_and_counted()
     assert [int(message.payload) for message in kept] == list(range(5, QUEUED_MESSAGES + 5))
     with pytest.raises(MqttConnectionError, match="the connection was lost"):
         await inbox.take()
+
+
+async def test_many_messages_at_once_let_others_run() -> None:
+    adapter = OfflineAdapter()
+    messages = [message(0, f"w{number}") for number in range(4 * TURN_MESSAGES)]
+    taking = asyncio.create_task(adapter._take_in_turns(messages, EPOCH))
+    seen = []
+    while not taking.done():
+        await asyncio.sleep(0)
+        seen.append(len(adapter.streams))
+    assert set(np.diff([0, *seen])) == {0, TURN_MESSAGES}
+    assert seen[-1] == len(messages)
+
+
+async def test_what_has_come_and_waits_for_its_turn_is_not_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(subscriber, "SHORTEST_PAUSE_SECONDS", 0)
+    adapter = OfflineAdapter(reorder_s=1e-3)
+    adapter._now = lambda: EPOCH + 1
+    others = [message(0, f"w{number}") for number in range(2, 4 * TURN_MESSAGES)]
+    patience = asyncio.create_task(adapter._go_on_without_the_lost())
+    await asyncio.sleep(0)
+    await adapter._take_in_turns([message(0), message(2), *others, message(1)], EPOCH)
+    patience.cancel()
+    await asyncio.gather(patience, return_exceptions=True)
+    adapter.collect()
+    assert adapter.numbers == numbers_of(0, 1, 2)
+    assert adapter.statistics().rejected == 0
 
 
 def test_lost_messages_are_counted_exactly() -> None:
