@@ -159,9 +159,14 @@ async def test_messages_that_nobody_takes_are_dropped_oldest_first_and_counted()
         await inbox.take()
 
 
+def of_many_wearables(count: int) -> list[Message]:
+    sent = message(0)
+    return [sent._replace(topic=f"wearables/many-{number}/imu") for number in range(count)]
+
+
 async def test_many_messages_at_once_let_others_run() -> None:
     adapter = OfflineAdapter()
-    messages = [message(0, f"w{number}") for number in range(4 * TURN_MESSAGES)]
+    messages = of_many_wearables(4 * TURN_MESSAGES)
     taking = asyncio.create_task(adapter._take_in_turns(messages, EPOCH))
     seen = []
     while not taking.done():
@@ -177,7 +182,7 @@ async def test_what_has_come_and_waits_for_its_turn_is_not_given_up(
     monkeypatch.setattr(subscriber, "SHORTEST_PAUSE_SECONDS", 0)
     adapter = OfflineAdapter(reorder_s=1e-3)
     adapter._now = lambda: EPOCH + 1
-    others = [message(0, f"w{number}") for number in range(2, 4 * TURN_MESSAGES)]
+    others = of_many_wearables(4 * TURN_MESSAGES)
     patience = asyncio.create_task(adapter._go_on_without_the_lost())
     await asyncio.sleep(0)
     await adapter._take_in_turns([message(0), message(2), *others, message(1)], EPOCH)
@@ -403,6 +408,34 @@ def test_a_rate_that_is_measured_amiss_is_no_change() -> None:
         sent = payloads.encode(Packet(times, np.zeros((2, 6), np.float32), None, periods / 100))
         adapter.take([Message("wearables/w1/imu", sent)], times[-1])
         assert adapter.streams["w1"].rate_hz == pytest.approx(100, rel=1e-3)
+
+
+@pytest.mark.parametrize("counts", ["samples", "messages"])
+def test_a_restart_is_no_loss_where_a_short_counter_seems_to_go_on(counts: str) -> None:
+    options = {"counter_bits": 16, "counts": counts}
+    adapter = OfflineAdapter(payload="json", payload_options=options)
+    payloads = make_format("json", **options)
+    step = BATCH if counts == "samples" else 1
+    came = [(800 + number * SECONDS, 40_000 + number * step) for number in range(10)]
+    came += [(2 + number * SECONDS, number * step) for number in range(10)]
+    for number, (begins, counter) in enumerate(came):
+        packet = Packet(
+            begins + np.arange(BATCH) / 50, np.zeros((BATCH, 6), np.float32), counter, 0.02
+        )
+        sent = Message("wearables/w1/imu", payloads.encode(packet))
+        adapter.take([sent], EPOCH + number * SECONDS)
+    assert sum(map(len, adapter.batches)) == len(came) * BATCH
+    assert adapter.lost == adapter.statistics().rejected == 0
+
+
+def test_a_clock_that_is_set_back_hides_no_loss() -> None:
+    adapter = OfflineAdapter()
+    for number, clock in ((0, 800), (1, 800), (3, 200), (4, 200)):
+        sent = raw_message(number * BATCH, clock + number * SECONDS)
+        adapter.take([sent], EPOCH + number * SECONDS)
+    adapter.go_on(EPOCH + 10)
+    assert sum(map(len, adapter.batches)) == 4 * BATCH
+    assert adapter.lost == BATCH
 
 
 @pytest.mark.parametrize("name", ["raw", "json", "senml_json"])
