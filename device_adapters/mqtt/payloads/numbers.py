@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 
 from device_adapters.errors import PayloadError
 from device_adapters.mqtt.payloads.payload import Packet
+from device_adapters.units import MAX_TIME_SECONDS
 
 MAX_SAMPLES = 10_000
 """In one message; more is nobody's intent."""
-
-MAX_TIME_SECONDS = 1e11
-"""Some thousand years: nanoseconds taken for seconds lie beyond."""
 
 PERIODS_SECONDS = (1e-5, 100.0)
 """From the fastest vibration sensor to what no one calls a stream."""
