@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 ENVELOPE_SECONDS = 30.0
 """How far back the smallest latency is looked for: fades last a second, crystals drift slowly."""
 
+OFFSET_SPACING_SECONDS = 0.1
+"""Of packets nearer to each other, by the device's time, the smallest latency is kept: a clock that
+crawls must not fill the memory."""
+
 SLEW = 0.01
 """The offset moves at most this share of elapsed device time, so that times told are even too."""
 
@@ -103,14 +107,15 @@ class DeviceClock:
     def observe(self, device_time: float, arrival: float) -> None:
         """Take in when the gateway received a sample, by its own clock, without placing any.
 
-        The deque holds only offsets that may yet become the smallest: the later, the larger.
+        The deque holds only offsets that may yet become the smallest: the later, the larger; and so
+        many as there is room for in `ENVELOPE_SECONDS` of the device's time, however that runs.
         """
         offset = arrival - device_time
         while self._offsets and self._offsets[0][0] < device_time - ENVELOPE_SECONDS:
             self._offsets.popleft()
         while self._offsets and self._offsets[-1][1] >= offset:
             self._offsets.pop()
-        if not self._offsets or self._offsets[-1][0] < device_time:
+        if not self._offsets or device_time - self._offsets[-1][0] >= OFFSET_SPACING_SECONDS:
             self._offsets.append((device_time, offset))
 
     def place(self, device_times: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

@@ -26,7 +26,7 @@ class Merger:
 
     def __init__(self, widths: tuple[int, ...], rate_hz: float) -> None:
         self._widths = widths
-        self._max_gap = MAX_GAP_PERIODS / rate_hz
+        self.set_rate(rate_hz)
         self._unpaired = 0
         self._lost = 0
         self._clear()
@@ -58,6 +58,10 @@ class Merger:
         newest = max(float(own[-1]) for own in self._times if len(own))
         # A sensor that fell silent must not hold the others back for ever.
         return self._take(max(until, newest - MAX_WAIT_SECONDS))
+
+    def set_rate(self, rate_hz: float) -> None:
+        """Change the nominal rate."""
+        self._max_gap = MAX_GAP_PERIODS / rate_hz
 
     def restart(self) -> None:
         """Drop what waits: the clock begins anew."""

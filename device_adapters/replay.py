@@ -88,17 +88,27 @@ class ReplayAdapter(DeviceAdapter):
         async for event in self._events():
             if isinstance(event, StreamInfo):
                 found.add(event.device)
-                if self._options.device in {None, event.device}:
-                    self._streams[event.device] = event
-                    self._cutters[event.device] = _Cutter(self._options.batch)
-            elif isinstance(event, SampleBatch) and event.device in self._cutters:
-                for batch in self._cutters[event.device].push(event):
-                    yield batch
+            for batch in self._cut(event):
+                yield batch
         for cutter in self._cutters.values():
             for batch in cutter.flush():
                 yield batch
         if self._options.device not in {None, *found}:
             raise UnknownDeviceError(str(self._options.device), str(self._options.file), found)
+
+    def _cut(self, event: SessionEvent) -> Iterator[SampleBatch]:
+        """Yield the batches that an event completes: samples, or a new description of a device."""
+        if not isinstance(event, (StreamInfo, SampleBatch)):
+            return
+        if self._options.device not in {None, event.device}:
+            return
+        if isinstance(event, SampleBatch):
+            yield from self._cutters[event.device].push(event)
+            return
+        if event.device in self._cutters:
+            yield from self._cutters[event.device].flush()
+        self._streams[event.device] = event
+        self._cutters[event.device] = _Cutter(self._options.batch)
 
     async def _events(self) -> AsyncIterator[SessionEvent]:
         reader = SessionReader(self._options.file)

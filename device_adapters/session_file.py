@@ -107,9 +107,9 @@ class SessionWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._channels: dict[str, int] = {}
+        self._channels: dict[tuple[str, ...], int] = {}
         self._schemas: dict[str, int] = {}
-        self._streams: dict[str, StreamInfo] = {}
+        self._streams: dict[str, tuple[StreamInfo, int]] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -125,8 +125,7 @@ class SessionWriter:
         self._file.close()
 
     def add_stream(self, info: StreamInfo) -> None:
-        """Announce a device; needed before its first batch."""
-        self._streams[info.device] = info
+        """Announce a device, or its new description; needed before its first batch."""
         metadata = {
             "device": info.device,
             "channels": orjson.dumps(info.channels).decode(),
@@ -136,17 +135,19 @@ class SessionWriter:
             "clock": info.clock,
             "conversion": info.conversion,
         }
-        self._channel(f"/{info.device}/samples", SAMPLES_SCHEMA, metadata)
+        channel = self._channel(f"/{info.device}/samples", SAMPLES_SCHEMA, metadata)
+        self._streams[info.device] = info, channel
 
     def add_batch(self, batch: SampleBatch) -> None:
         """Record a batch of an announced device."""
         if not len(batch):
             return
+        info, channel = self._streams[batch.device]
         columns = np.ascontiguousarray(batch.values.T)
         payload = orjson.dumps(
             {
                 "times": batch.times,
-                "values": dict(zip(self._streams[batch.device].channels, columns, strict=True)),
+                "values": dict(zip(info.channels, columns, strict=True)),
                 "lost": batch.lost,
                 "clock_offset_s": batch.clock_offset_s,
                 "clock_set_s": batch.clock_set_s,
@@ -154,7 +155,7 @@ class SessionWriter:
             option=orjson.OPT_SERIALIZE_NUMPY,
         )
         recorded_at = batch.end + batch.host_offset_s
-        self._add(self._channels[f"/{batch.device}/samples"], recorded_at, payload)
+        self._add(channel, recorded_at, payload)
 
     def add_annotation(self, annotation: Annotation) -> None:
         """Record what a wearer truly did."""
@@ -174,16 +175,17 @@ class SessionWriter:
         self._add(channel, label.time, label.payload)
 
     def _channel(self, topic: str, schema: dict[str, Any], metadata: dict[str, str]) -> int:
-        if topic not in self._channels:
+        key = (topic, *metadata.values())
+        if key not in self._channels:
             title = str(schema["title"])
             if title not in self._schemas:
                 self._schemas[title] = self._writer.register_schema(
                     title, "jsonschema", orjson.dumps(schema)
                 )
-            self._channels[topic] = self._writer.register_channel(
+            self._channels[key] = self._writer.register_channel(
                 topic, "json", self._schemas[title], metadata
             )
-        return self._channels[topic]
+        return self._channels[key]
 
     def _add(self, channel: int, time: float, payload: bytes) -> None:
         nanoseconds = max(0, round(time * 1e9))
@@ -207,7 +209,8 @@ class Damage:
 class SessionReader:
     """Reads a session's events in the order in which they were recorded.
 
-    A file that is cut or damaged yields what is whole; `damage` then tells where it ends.
+    A device's `StreamInfo` comes before its first batch, and wherever its description changes. A
+    file that is cut or damaged yields what is whole; `damage` then tells where it ends.
 
     Args:
         path: the session file.
@@ -220,6 +223,7 @@ class SessionReader:
         self.path = path
         self.damage: Damage | None = None
         self._streams: dict[int, StreamInfo] = {}
+        self._latest: dict[str, StreamInfo] = {}
         self._channels: dict[int, Channel] = {}
 
     def __iter__(self) -> Iterator[SessionEvent]:
@@ -238,7 +242,7 @@ class SessionReader:
         records = iter(reader.records)
         while True:
             try:
-                event = self._event(next(records))
+                events = self._events_of(next(records))
             except StopIteration:
                 return
             except InvalidMagic as error:
@@ -252,10 +256,9 @@ class SessionReader:
                 self.damage = Damage(whole, size, "cut off" if file.read(1) == b"" else str(error))
                 return
             whole = file.tell()
-            if event is not None:
-                yield event
+            yield from events
 
-    def _event(self, record: object) -> SessionEvent | None:
+    def _events_of(self, record: object) -> tuple[SessionEvent, ...]:
         if isinstance(record, Header) and record.profile != PROFILE:
             raise SessionError(self.path, f"is an MCAP file of {record.profile!r}, not a session")
         if isinstance(record, Channel) and record.id not in self._channels:
@@ -263,12 +266,12 @@ class SessionReader:
             return self._stream(record)
         if isinstance(record, Message):
             return self._message(self._channels[record.channel_id], record)
-        return None
+        return ()
 
-    def _stream(self, channel: Channel) -> StreamInfo | None:
+    def _stream(self, channel: Channel) -> tuple[SessionEvent, ...]:
         metadata = channel.metadata
         if "device" not in metadata:
-            return None
+            return ()
         info = StreamInfo(
             device=metadata["device"],
             channels=tuple(orjson.loads(metadata["channels"])),
@@ -278,19 +281,24 @@ class SessionReader:
             clock="recording",
             conversion=metadata["conversion"],
         )
-        self._streams[channel.id] = info
-        return info
+        self._streams[channel.id] = self._latest[info.device] = info
+        return (info,)
 
-    def _message(self, channel: Channel, message: Message) -> SessionEvent | None:
+    def _message(self, channel: Channel, message: Message) -> tuple[SessionEvent, ...]:
         if channel.id in self._streams:
-            return self._batch(self._streams[channel.id], message.data)
+            info = self._streams[channel.id]
+            batch = self._batch(info, message.data)
+            if self._latest[info.device] is info:
+                return (batch,)
+            self._latest[info.device] = info
+            return info, batch
         wearer, kind = channel.metadata["wearer"], channel.topic.rpartition("/")[2]
         if kind == "annotation":
             content = orjson.loads(message.data)
-            return Annotation(wearer, content["label"], content["start"], content["end"])
+            return (Annotation(wearer, content["label"], content["start"], content["end"]),)
         if kind == "activity":
-            return EmittedLabel(wearer, message.log_time / 1e9, message.data)
-        return None
+            return (EmittedLabel(wearer, message.log_time / 1e9, message.data),)
+        return ()
 
     @staticmethod
     def _batch(info: StreamInfo, payload: bytes) -> SampleBatch:

@@ -1,8 +1,7 @@
 """An adapter without a device: wearables that never existed, for trying things out and for load."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from typing import Self
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +9,8 @@ from pydantic import Field
 from typing_extensions import override
 
 from device_adapters import host_clock
-from device_adapters.adapter import AdapterOptions, AdapterStatistics, DeviceAdapter
-from device_adapters.queues import DropOldestQueue
+from device_adapters.adapter import AdapterOptions, AdapterStatistics
+from device_adapters.live import LiveAdapter
 from device_adapters.samples import (
     ACCELERATION,
     ANGULAR_VELOCITY,
@@ -48,21 +47,18 @@ class SyntheticOptions(AdapterOptions):
     seed: int = 0
 
 
-class SyntheticAdapter(DeviceAdapter):
+class SyntheticAdapter(LiveAdapter):
     """Wearables that stand and walk in turn, placed in time by their sample counter."""
 
     Options = SyntheticOptions
 
     def __init__(self, options: SyntheticOptions) -> None:
+        super().__init__(QUEUED_BATCHES)
         self._options = options
-        self._queue: DropOldestQueue[SampleBatch | None] = DropOldestQueue(
-            QUEUED_BATCHES, weight=lambda batch: 0 if batch is None else len(batch)
-        )
         self._streams = {
             name: StreamInfo(name, CHANNELS, UNITS, options.rate_hz, "synthetic", "counter")
             for name in (f"synthetic-{number + 1}" for number in range(options.devices))
         }
-        self._samples = 0
 
     @property
     @override
@@ -70,27 +66,11 @@ class SyntheticAdapter(DeviceAdapter):
         return self._streams
 
     @override
-    async def __aenter__(self) -> Self:
-        self._producer = asyncio.create_task(self._produce(), name="synthetic wearables")
-        return self
-
-    @override
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._producer.cancel()
-        await asyncio.gather(self._producer, return_exceptions=True)
-
-    @override
-    async def __aiter__(self) -> AsyncIterator[SampleBatch]:
-        while (batch := await self._queue.get()) is not None:
-            self._samples += len(batch)
-            yield batch
-
-    @override
     def statistics(self) -> AdapterStatistics:
-        queue = self._queue.statistics()
-        return AdapterStatistics(self._samples, 0, queue.dropped, queue.used, queue.capacity)
+        return self._statistics()
 
-    async def _produce(self) -> None:
+    @override
+    async def _run(self) -> None:
         options = self._options
         loop = asyncio.get_running_loop()
         start = loop.time()
@@ -112,7 +92,6 @@ class SyntheticAdapter(DeviceAdapter):
                     )
                 )
             first += options.batch
-        self._queue.put(None)
 
 
 def motion(times: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,6 +22,10 @@ UNITS = {
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 """For each unit of a device's clock how many seconds one is."""
 
+MAX_TIME_SECONDS = 1e11
+"""Three thousand years: nanoseconds taken for seconds lie beyond, and float64 does not tell samples
+apart there."""
+
 
 def si_units(units: tuple[str, ...]) -> tuple[str, ...]:
     """Return the SI unit of each unit; one that is not known stays as it is."""

@@ -6,7 +6,7 @@ so that it depends neither on the other points nor on how many there are.
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ KAISER_BETA = 5.0
 PHASES = 1024
 """Places between two samples at which the kernel is tabulated; the straight lines between them are
 within 2e-6 of it."""
+
+KERNEL_TABLES = 32
+"""Kept at most: devices tell their rates, and a table takes 160 KB times its widening."""
 
 ALIGNED_SECONDS = 1e-5
 """A sample this near a grid point is taken as it is; float64 resolves 2e-7 s in today's epoch."""
@@ -174,7 +177,7 @@ def _weighted(
     return total
 
 
-@cache
+@lru_cache(maxsize=KERNEL_TABLES)
 def _kernel_table(width: float) -> tuple[Floats, Floats]:
     """Return the taps at each phase, and how they change until the next; [2 x reach, PHASES]."""
     half = math.ceil(LOBES * width)

@@ -6,6 +6,10 @@ from streamer.errors import StreamMismatchError
 LOWEST_RATE_SHARE = 0.9
 """A slower stream lacks frequencies that the model has learnt; resampling can't bring them back."""
 
+HIGHEST_RATE_FACTOR = 40.0
+"""A faster stream has its rate in another unit, such as millihertz; filtering it down would take
+memory as its rate does."""
+
 
 def channel_order(info: StreamInfo, channels: tuple[str, ...], units: tuple[str, ...]) -> list[int]:
     """Return where the stream has each of the model's channels.
@@ -29,16 +33,15 @@ def channel_order(info: StreamInfo, channels: tuple[str, ...], units: tuple[str,
 
 
 def check_rate(info: StreamInfo, rate_hz: float) -> None:
-    """Check that the stream is fast enough for a model's rate; faster ones are resampled.
+    """Check that a stream can be resampled to a model's rate.
 
     Raises:
-        StreamMismatchError: it is too slow.
+        StreamMismatchError: it is too slow, or too fast to be meant.
     """
-    lowest = LOWEST_RATE_SHARE * rate_hz
-    if info.rate_hz < lowest:
-        raise StreamMismatchError(
-            info.device, "it is sampled at", f"{info.rate_hz:g} Hz", f"at least {lowest:g} Hz"
-        )
+    lowest, highest = LOWEST_RATE_SHARE * rate_hz, HIGHEST_RATE_FACTOR * rate_hz
+    if not lowest <= info.rate_hz <= highest:
+        needed = f"at least {lowest:g} Hz" if info.rate_hz < lowest else f"at most {highest:g} Hz"
+        raise StreamMismatchError(info.device, "it is sampled at", f"{info.rate_hz:g} Hz", needed)
 
 
 def check_batch(batch: SampleBatch, info: StreamInfo) -> None:

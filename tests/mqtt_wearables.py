@@ -69,7 +69,7 @@ class OfflineAdapter(MqttAdapter):
         self.collect()
 
     def collect(self) -> None:
-        self.batches += self._queue._entries
+        self.batches += filter(None, self._queue._entries)
         self._queue._entries.clear()
 
     @property

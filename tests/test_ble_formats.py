@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from device_adapters.ble.formats import metamotion, movella_dot, movesense, polar, thingy52
 from device_adapters.ble.formats import witmotion as wit
 from device_adapters.ble.formats.format import (
     BleFormat,
     FormatOptions,
-    format_class,
     format_classes,
     recognises,
 )
 from device_adapters.ble.formats.infinitime import InfiniTimeDecoder, InfiniTimeFormat
 from device_adapters.ble.formats.payload import MAX_PAYLOAD_BYTES
+from device_adapters.ble.wearable import WearableOptions
 from device_adapters.errors import (
     DeviceAdapterError,
     MalformedPayloadError,
     RefusedCommandError,
-    UnknownPartError,
 )
 from device_adapters.frames import ACCELEROMETER, GYROSCOPE, IMU, Frame
 from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, STANDARD_GRAVITY
@@ -111,9 +111,9 @@ def test_a_malformed_payload_is_named_with_its_bytes() -> None:
 
 
 def test_formats_are_found_by_name() -> None:
-    assert format_class("polar") is polar.PolarFormat
-    with pytest.raises(UnknownPartError, match=r"no format 'polarr'; installed are .*polar"):
-        format_class("polarr")
+    assert format_classes()["polar"] is polar.PolarFormat
+    with pytest.raises(ValidationError, match=r"no format 'polarr'; installed are .*polar"):
+        WearableOptions(name="anna", format="polarr")
 
 
 @pytest.mark.parametrize(

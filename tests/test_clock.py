@@ -173,6 +173,14 @@ def test_a_clock_that_stands_still_does_not_fill_memory() -> None:
     assert len(clock._offsets) == 1
 
 
+@pytest.mark.parametrize("pace", [1e-3, 0.1, 0.9])
+def test_a_clock_that_crawls_does_not_fill_memory(pace: float) -> None:
+    clock = DeviceClock()
+    for packet in range(50_000):
+        clock.observe(pace * packet / 50, packet / 50)
+    assert len(clock._offsets) <= 301
+
+
 @pytest.mark.parametrize("step", [-3600.0, 3600.0])
 def test_a_step_of_the_hosts_clock_loses_no_counted_samples(step: float) -> None:
     clock, found = CountingClock(50, numbered=False), 0

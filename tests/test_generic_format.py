@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from device_adapters.ble.formats.format import format_class, format_classes, recognises
+from device_adapters.ble.formats.format import format_classes, recognises
 from device_adapters.ble.formats.generic import (
     GenericDecoder,
     GenericFormat,
@@ -217,8 +217,7 @@ def third_partys_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.usefixtures("third_partys_package")
 async def test_a_third_partys_format_comes_in_by_its_entry_point() -> None:
-    assert "microbit" in format_classes()
-    known = format_class("microbit")
+    known = format_classes()["microbit"]
     assert recognises(known, "BBC micro:bit [vatip]", ())
     gatt = ScriptedGatt()
     decodes = await known(known.Options.model_validate({"period_ms": 10})).start(gatt)

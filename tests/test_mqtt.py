@@ -325,7 +325,9 @@ def test_urls_are_split(url: str, parts: tuple[str, str, int, str]) -> None:
     assert split_url(url) == parts
 
 
-@pytest.mark.parametrize("url", ["", "host", "http://host", "mqtt://", "mqtt://host:0x1"])
+@pytest.mark.parametrize(
+    "url", ["", "host", "http://host", "mqtt://", "mqtt://host:0x1", "mqtt://[::1", "mqtt://[host]"]
+)
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(BrokerAddressError):
         split_url(url)

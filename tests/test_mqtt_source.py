@@ -3,23 +3,27 @@
 import asyncio
 import logging
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiomqtt
 import numpy as np
+import orjson
 import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from conftest import EPOCH, Mosquitto, free_port
+from conftest import EPOCH, Mosquitto, cut, free_port, worn_samples
 from device_adapters.errors import MqttConnectionError
+from device_adapters.mqtt import subscriber
 from device_adapters.mqtt.client import QUEUED_MESSAGES, Inbox, Message
 from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.mqtt.payloads import Packet
 from device_adapters.mqtt.payloads.raw import RawFormat
-from device_adapters.mqtt.subscriber import MqttAdapter, MqttOptions
+from device_adapters.mqtt.subscriber import TURN_MESSAGES, MqttAdapter, MqttOptions
+from device_adapters.samples import SampleBatch
 from mqtt_wearables import (
     BATCH,
     OfflineAdapter,
@@ -30,6 +34,9 @@ from mqtt_wearables import (
     receive,
     sample_numbers,
 )
+from streamer.admission import Admission
+from streamer.recognizer import Recognizer
+from streamer.wearers import Wearers
 
 SECONDS = 0.2
 """Between two messages of a wearable."""
@@ -150,6 +157,40 @@ async def test_messages_that_nobody_takes_are_dropped_oldest_first_and_counted()
     assert [int(message.payload) for message in kept] == list(range(5, QUEUED_MESSAGES + 5))
     with pytest.raises(MqttConnectionError, match="the connection was lost"):
         await inbox.take()
+
+
+def of_many_wearables(count: int) -> list[Message]:
+    sent = message(0)
+    return [sent._replace(topic=f"wearables/many-{number}/imu") for number in range(count)]
+
+
+async def test_many_messages_at_once_let_others_run() -> None:
+    adapter = OfflineAdapter()
+    messages = of_many_wearables(4 * TURN_MESSAGES)
+    taking = asyncio.create_task(adapter._take_in_turns(messages, EPOCH))
+    seen = []
+    while not taking.done():
+        await asyncio.sleep(0)
+        seen.append(len(adapter.streams))
+    assert set(np.diff([0, *seen])) == {0, TURN_MESSAGES}
+    assert seen[-1] == len(messages)
+
+
+async def test_what_has_come_and_waits_for_its_turn_is_not_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(subscriber, "SHORTEST_PAUSE_SECONDS", 0)
+    adapter = OfflineAdapter(reorder_s=1e-3)
+    adapter._now = lambda: EPOCH + 1
+    others = of_many_wearables(4 * TURN_MESSAGES)
+    patience = asyncio.create_task(adapter._go_on_without_the_lost())
+    await asyncio.sleep(0)
+    await adapter._take_in_turns([message(0), message(2), *others, message(1)], EPOCH)
+    patience.cancel()
+    await asyncio.gather(patience, return_exceptions=True)
+    adapter.collect()
+    assert adapter.numbers == numbers_of(0, 1, 2)
+    assert adapter.statistics().rejected == 0
 
 
 def test_lost_messages_are_counted_exactly() -> None:
@@ -318,6 +359,85 @@ def test_a_device_that_restarts_is_followed() -> None:
     assert adapter.batches[50].shared_times[-1] == pytest.approx(EPOCH + 20, abs=0.01)
 
 
+def worn_messages(batch: SampleBatch, rate_hz: float, first: int) -> Iterator[Message]:
+    """Yield a wearer's samples in messages, the first sample being number `first`."""
+    for piece in cut(batch, [BATCH]):
+        packet = Packet(piece.times, piece.values, first, 1 / rate_hz)
+        yield Message("wearables/w1/imu", make_format("raw").encode(packet))
+        first += len(piece)
+
+
+def test_a_wearable_whose_rate_changes_is_held_to_the_bundle_again(bundle: Path) -> None:
+    adapter = OfflineAdapter()
+    admission = Admission(Wearers(Recognizer.load(bundle), {}), check_streams=True)
+    slow, fast = worn_samples(50, rate_hz=25.0), worn_samples(500)
+    fast = SampleBatch("w1", fast.times + 2, fast.values)
+    came = [*worn_messages(slow, 25.0, 0), *worn_messages(fast, 50.0, 50)]
+    rates, labels = [], []
+    for number, sent in enumerate(came):
+        adapter.take([sent], EPOCH + number * SECONDS)
+        rates.append(adapter.streams["w1"].rate_hz)
+        labels += admission.push_all([(adapter.streams["w1"], adapter.batches[-1])])
+        assert ("w1" in admission.refused) == (rates[-1] < 50)
+    assert rates == pytest.approx([25.0] * 7 + [50.0] * 48)
+    assert len(labels) == (480 - 128) // 25 + 1
+
+
+def test_sensors_that_come_apart_are_joined_at_the_rate_that_is_told_last() -> None:
+    adapter = OfflineAdapter(payload="sensor_logger")
+    payloads = make_format("sensor_logger")
+    begins = EPOCH
+    for number in range(15):
+        period = 0.01 if number < 5 else 0.04
+        times = np.array([begins + sample * period for sample in range(BATCH)])
+        begins += BATCH * period
+        packet = Packet(times, np.zeros((BATCH, 6), np.float32), number, period, "w1")
+        document = orjson.loads(payloads.encode(packet))
+        for record in document["payload"]:
+            record["time"] += round(period * 3e8) * (record["name"] == "gyroscope")
+        adapter.take([Message("phones", orjson.dumps(document))], begins)
+    assert adapter.streams["w1"].rate_hz == pytest.approx(25)
+    assert sum(map(len, adapter.batches)) >= 12 * BATCH - 2
+
+
+def test_a_rate_that_is_measured_amiss_is_no_change() -> None:
+    adapter = OfflineAdapter(payload="senml_json")
+    payloads = make_format("senml_json")
+    for number, periods in enumerate((1, 1.1, 0.9, 2, 2, 1, 3, 0.5, 2, 1)):
+        times = EPOCH + number + np.array([0, periods / 100])
+        sent = payloads.encode(Packet(times, np.zeros((2, 6), np.float32), None, periods / 100))
+        adapter.take([Message("wearables/w1/imu", sent)], times[-1])
+        assert adapter.streams["w1"].rate_hz == pytest.approx(100, rel=1e-3)
+
+
+@pytest.mark.parametrize("counts", ["samples", "messages"])
+def test_a_restart_is_no_loss_where_a_short_counter_seems_to_go_on(counts: str) -> None:
+    options = {"counter_bits": 16, "counts": counts}
+    adapter = OfflineAdapter(payload="json", payload_options=options)
+    payloads = make_format("json", **options)
+    step = BATCH if counts == "samples" else 1
+    came = [(800 + number * SECONDS, 40_000 + number * step) for number in range(10)]
+    came += [(2 + number * SECONDS, number * step) for number in range(10)]
+    for number, (begins, counter) in enumerate(came):
+        packet = Packet(
+            begins + np.arange(BATCH) / 50, np.zeros((BATCH, 6), np.float32), counter, 0.02
+        )
+        sent = Message("wearables/w1/imu", payloads.encode(packet))
+        adapter.take([sent], EPOCH + number * SECONDS)
+    assert sum(map(len, adapter.batches)) == len(came) * BATCH
+    assert adapter.lost == adapter.statistics().rejected == 0
+
+
+def test_a_clock_that_is_set_back_hides_no_loss() -> None:
+    adapter = OfflineAdapter()
+    for number, clock in ((0, 800), (1, 800), (3, 200), (4, 200)):
+        sent = raw_message(number * BATCH, clock + number * SECONDS)
+        adapter.take([sent], EPOCH + number * SECONDS)
+    adapter.go_on(EPOCH + 10)
+    assert sum(map(len, adapter.batches)) == 4 * BATCH
+    assert adapter.lost == BATCH
+
+
 @pytest.mark.parametrize("name", ["raw", "json", "senml_json"])
 def test_messages_sent_again_after_a_lost_connection_begin_nothing_anew(name: str) -> None:
     adapter = OfflineAdapter(payload=name)
@@ -335,6 +455,11 @@ def test_messages_sent_again_after_a_lost_connection_begin_nothing_anew(name: st
     [
         ({"topic": "wearables/imu"}, r"one level '\+'"),
         ({"topic": "wearables/+/#"}, "no '#'"),
+        *(
+            ({"topic": topic, "payload": payload}, "is no topic filter")
+            for payload in ("raw", "sensor_logger")
+            for topic in ("phones#", "a/+/b+c", "a/#/b", "", "$share/+", "$share/a/", "$share/+/+")
+        ),
         ({"payload": "morse"}, "installed are cbor, json"),
         ({"payload": "json", "payload_options": {"tiem": "t"}}, "unknown key 'tiem'.*time_unit"),
         ({"payload": "json", "payload_options": {"time_unit": "h"}}, "payload_options.time_unit"),
@@ -349,6 +474,32 @@ def test_messages_sent_again_after_a_lost_connection_begin_nothing_anew(name: st
 def test_wrong_options_are_told(options: dict[str, object], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         MqttOptions.model_validate(options)
+
+
+@pytest.mark.parametrize("topic", ["#", "phones/#", "+/#", "/a", "$share/home/#", "$shared/a"])
+def test_a_topic_filter_may_have_any_levels_where_payloads_name_devices(topic: str) -> None:
+    assert MqttOptions(topic=topic, payload="sensor_logger").topic == topic
+
+
+async def test_a_password_that_is_away_while_it_reconnects_is_waited_for(
+    mosquitto: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "device_adapters.backoff")
+    password = tmp_path / "password"
+    password.write_text("secret")
+    address = BrokerAddress(url=mosquitto.url, username="u", password_file=password)
+    async with listening_to(address) as adapter:
+        await adapter.subscribed()
+        password.unlink()
+        mosquitto.kill()
+        mosquitto.start()
+        async with asyncio.timeout(10):
+            while "password file" not in caplog.text:
+                await asyncio.sleep(0.01)
+        password.write_text("secret")
+        await adapter.subscribed()
+        await publish(address, [message(0)])
+        assert sample_numbers(await receive(adapter, 1)) == numbers_of(0)
 
 
 def test_the_password_may_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from conftest import EPOCH
 from device_adapters.errors import PayloadError
 from device_adapters.mqtt.payloads import Packet, PayloadFormat, payload_names
+from device_adapters.mqtt.payloads.numbers import numbers
+from device_adapters.mqtt.payloads.raw import HEADER
 from mqtt_wearables import BATCH, counted_packet, make_format
 
 PAGE = (Path(__file__).parent.parent / "docs" / "payloads.md").read_text()
@@ -167,7 +170,8 @@ GOOD = {"t": 1.0, "seq": 1, "rate": 50, "values": [[1, 2, 3, 4, 5, 6]]}
     [
         ([], "it has no values"),
         ({**GOOD, "values": []}, "list of equally long lists"),
-        ({**GOOD, "values": [[1, 2], [3]]}, "no even list"),
+        ({**GOOD, "values": [[1, 2], [3]]}, "list of equally long lists of numbers"),
+        ({**GOOD, "values": [[1, True]]}, "list of equally long lists of numbers"),
         ({**GOOD, "values": [["1", "2"]]}, "list of equally long lists of numbers"),
         ({**GOOD, "values": [[None, 2]]}, "list of equally long lists of numbers"),
         ({**GOOD, "values": TOO_MANY}, "10001 samples"),
@@ -190,6 +194,47 @@ def test_wrong_documents_are_refused_with_the_reason(
 ) -> None:
     with pytest.raises(PayloadError, match=told):
         make_format(name).decode(DOCUMENTS[name](document))
+
+
+def test_texts_in_place_of_numbers_take_no_more_memory_than_they_are_long() -> None:
+    texts = ["a" * 130_000, *[""] * 40_000]
+    tracemalloc.start()
+    with pytest.raises(PayloadError, match="list of equally long lists of numbers"):
+        make_format("json").decode(orjson.dumps({**GOOD, "values": [texts]}))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 * 2**20
+
+
+@pytest.mark.parametrize("key", ["seq", "t", "rate", "values"])
+def test_what_is_nested_too_deep_to_be_shown_is_refused(key: str) -> None:
+    payload = b'{"t": 1, "seq": 1, "rate": 50, "values": [[1]], "%s": %s1%s}'
+    nested = payload % (key.encode(), b"[" * 1000, b"]" * 1000)
+    with pytest.raises(PayloadError, match=f"{key}|counter"):
+        make_format("json").decode(nested)
+
+
+def test_a_list_of_integers_beyond_float64_is_refused() -> None:
+    with pytest.raises(PayloadError, match="values holds a number that float64 does not"):
+        numbers("json", "values", [10**400], 1)
+
+
+@pytest.mark.parametrize(
+    ("channels", "samples", "period_ns", "told"),
+    [
+        (6, 10, 1, "1e-09 s apart"),
+        (6, 10, 0, "0 s apart"),
+        (6, 0, 20_000_000, "0 samples"),
+        (1, 10_001, 20_000_000, "10001 samples"),
+        (0, 10, 20_000_000, "0 channels"),
+    ],
+)
+def test_wrong_raw_headers_are_refused_with_the_reason(
+    channels: int, samples: int, period_ns: int, told: str
+) -> None:
+    header = HEADER.pack(1, channels, samples, 0, 0, period_ns)
+    with pytest.raises(PayloadError, match=told):
+        make_format("raw").decode(header + bytes(4 * channels * samples))
 
 
 @pytest.mark.parametrize(

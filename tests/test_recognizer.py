@@ -72,6 +72,16 @@ def test_a_faster_device_gets_the_same_activities(bundle: Path, real_session: Pa
     assert agree > 0.9
 
 
+@pytest.mark.parametrize(
+    ("rate_hz", "told"),
+    [(44.0, "44 Hz, needed at least 45 Hz"), (2001.0, "2001 Hz, needed at most 2000 Hz")],
+)
+def test_a_rate_far_from_the_models_is_refused(bundle: Path, rate_hz: float, told: str) -> None:
+    recognizer = Recognizer.load(bundle)
+    with pytest.raises(StreamMismatchError, match=told):
+        recognizer.open(stream_info(rate_hz=rate_hz))
+
+
 def test_channels_are_taken_by_name(bundle: Path, real_session: Path) -> None:
     batch = recorded(real_session, 20)
     info = StreamInfo("wrist", CHANNELS[::-1], UNITS[::-1], 50.0, "test", "counter")

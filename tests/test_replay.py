@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from conftest import EPOCH, counted_samples, stream_info
+from conftest import EPOCH, counted_samples, cut, stream_info
 from device_adapters.errors import SessionError, UnknownDeviceError
 from device_adapters.replay import ReplayAdapter, ReplayOptions
 from device_adapters.samples import SampleBatch
@@ -47,6 +47,18 @@ async def test_batches_are_not_joined_across_lost_samples(tmp_path: Path) -> Non
     adapter, batches = await replayed(path, batch=8)
     assert [(len(batch), batch.lost) for batch in batches] == [(8, 0), (2, 0), (6, 4)]
     assert adapter.statistics().lost == 4
+
+
+async def test_batches_are_not_joined_across_another_description(tmp_path: Path) -> None:
+    path = tmp_path / "changed.mcap"
+    with SessionWriter(path) as writer:
+        for rate, batch in zip((50.0, 100.0, 50.0), cut(counted_samples(30), [10]), strict=True):
+            writer.add_stream(stream_info(rate_hz=rate))
+            writer.add_batch(batch)
+    adapter = ReplayAdapter(ReplayOptions(file=path, speed="max", batch=8))
+    async with adapter:
+        came = [(len(batch), adapter.streams["wrist"].rate_hz) async for batch in adapter]
+    assert came == [(8, 50.0), (2, 50.0), (8, 100.0), (2, 100.0), (8, 50.0), (2, 50.0)]
 
 
 async def test_only_the_device_asked_for_is_replayed(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from conftest import EPOCH, counted_samples, cut
 from device_adapters.samples import SampleBatch
+from streamer.interpolation import KERNEL_TABLES, _kernel_table
 from streamer.resample import GridRuns, Resampler
 
 MODEL_RATE_HZ = 50.0
@@ -53,6 +54,12 @@ def test_motion_keeps_its_shape(rate_hz: float, frequency_hz: float) -> None:
     expected = np.sin(2 * np.pi * frequency_hz * (points / MODEL_RATE_HZ - EPOCH))
     inside = slice(20, -20)
     assert np.abs(values_of(runs)[inside, 0] - expected[inside]).max() < 0.01
+
+
+def test_devices_that_tell_ever_other_rates_do_not_fill_memory() -> None:
+    for rate_hz in range(51, 52 + KERNEL_TABLES):
+        resampled([sine(rate_hz, 2.0, seconds=1.0)], rate_hz)
+    assert _kernel_table.cache_info().currsize == KERNEL_TABLES
 
 
 @pytest.mark.parametrize(("rate_hz", "frequency_hz"), [(100.0, 35.0), (100.0, 40.0), (208.0, 90.0)])

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from mcap.reader import make_reader
 from mcap.writer import Writer
 
-from conftest import EPOCH, counted_samples, cut, stream_info
+from conftest import CHANNELS, EPOCH, UNITS, counted_samples, cut, stream_info
 from device_adapters.errors import SessionError
 from device_adapters.samples import SampleBatch, StreamInfo
 from device_adapters.session_file import (
@@ -18,6 +19,7 @@ from device_adapters.session_file import (
     SessionWriter,
     read_annotations,
 )
+from streamer.datasets.sessions import read_session
 
 
 def samples_of(path: Path) -> tuple[SessionReader, np.ndarray]:
@@ -70,6 +72,34 @@ def test_all_kinds_of_events_come_back_in_order(tmp_path: Path) -> None:
     assert reader.damage is None
     assert read_annotations(path, "wrist") == [annotation]
     assert read_annotations(path, "ankle") == []
+
+
+def test_a_device_whose_description_changes_is_read_as_it_was_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "session.mcap"
+    infos = [
+        stream_info(),
+        replace(stream_info(), channels=CHANNELS[:3], units=UNITS[:3], rate_hz=100.0),
+        stream_info(),
+    ]
+    batches = [
+        SampleBatch("wrist", piece.times, np.ascontiguousarray(piece.values[:, : len(i.channels)]))
+        for i, piece in zip(infos, cut(counted_samples(30), [10]), strict=True)
+    ]
+    with SessionWriter(path) as writer:
+        for info, batch in zip(infos, batches, strict=True):
+            writer.add_stream(info)
+            writer.add_batch(batch)
+    events = list(SessionReader(path))
+    read = [event for event in events if isinstance(event, StreamInfo)]
+    assert events[::2] == read
+    assert [(info.channels, info.rate_hz) for info in read] == [
+        (info.channels, info.rate_hz) for info in infos
+    ]
+    for event, batch in zip(events[1::2], batches, strict=True):
+        assert isinstance(event, SampleBatch)
+        np.testing.assert_array_equal(event.values, batch.values)
+    first, second = read_session(path)
+    assert (first.values.shape, second.values.shape) == ((20, 6), (10, 3))
 
 
 def test_other_mcap_tools_can_read_a_session(counted_session: Path) -> None:

@@ -113,7 +113,7 @@ async def live(
             adapter.now += 10  # what still waits for a lost message need not any more
             while adapter._waiting:
                 await asyncio.sleep(0.01)
-        batches = list(adapter._queue._entries)
+        batches = list(filter(None, adapter._queue._entries))
         (info,) = adapter.streams.values()
     return recognized(bundle, info, batches), adapter, simulation
 

@@ -1,18 +1,17 @@
 """The adapter `ble`: wearables over Bluetooth Low Energy."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from typing import Self
+from collections.abc import Mapping
 
 from pydantic import Field, field_validator
 from typing_extensions import override
 
-from device_adapters.adapter import AdapterOptions, AdapterStatistics, DeviceAdapter
+from device_adapters.adapter import AdapterOptions, AdapterStatistics
 from device_adapters.ble.link import Link, LinkStatus
 from device_adapters.ble.scanner import Scanner
 from device_adapters.ble.wearable import WearableOptions
-from device_adapters.queues import DropOldestQueue
-from device_adapters.samples import SampleBatch, StreamInfo
+from device_adapters.live import LiveAdapter
+from device_adapters.samples import StreamInfo
 
 QUEUED_BATCHES = 1024
 """Some ten seconds of the fastest wearable, which sends a batch for every sample or few."""
@@ -46,16 +45,14 @@ class BleOptions(AdapterOptions):
         return wearables
 
 
-class BleAdapter(DeviceAdapter):
+class BleAdapter(LiveAdapter):
     """Keeps a link to every wearable, whatever happens to it."""
 
     Options = BleOptions
     alone = True  # two would scan, connect and end each other's links on one radio
 
     def __init__(self, options: BleOptions) -> None:
-        self._queue: DropOldestQueue[SampleBatch | None] = DropOldestQueue(
-            QUEUED_BATCHES, weight=lambda batch: 0 if batch is None else len(batch)
-        )
+        super().__init__(QUEUED_BATCHES)
         self._scanners = {
             wearable.adapter: Scanner(wearable.adapter) for wearable in options.wearables
         }
@@ -64,7 +61,6 @@ class BleAdapter(DeviceAdapter):
             wearable.name: Link(wearable, self._scanners[wearable.adapter], taken, self._queue.put)
             for wearable in options.wearables
         }
-        self._samples = 0
 
     @property
     @override
@@ -72,46 +68,20 @@ class BleAdapter(DeviceAdapter):
         return {name: link.info for name, link in self._links.items() if link.info is not None}
 
     @override
-    async def __aenter__(self) -> Self:
-        self._running = asyncio.create_task(self._run(), name="ble")
-        return self
-
-    @override
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._running.cancel()
-        await asyncio.gather(self._running, return_exceptions=True)
-
-    @override
-    async def __aiter__(self) -> AsyncIterator[SampleBatch]:
-        while (batch := await self._queue.get()) is not None:
-            self._samples += len(batch)
-            yield batch
-        await self._running
-
-    @override
     def statistics(self) -> AdapterStatistics:
-        queue = self._queue.statistics()
         links = self._links.values()
-        return AdapterStatistics(
-            self._samples,
-            sum(link.lost for link in links),
-            queue.dropped,
-            queue.used,
-            queue.capacity,
-            sum(link.malformed for link in links),
+        return self._statistics(
+            sum(link.lost for link in links), sum(link.malformed for link in links)
         )
 
     def links(self) -> tuple[LinkStatus, ...]:
         """Return what every link is doing."""
         return tuple(link.status() for link in self._links.values())
 
+    @override
     async def _run(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for adapter, scanner in self._scanners.items():
-                    tasks.create_task(scanner.run(), name=f"ble scanner {adapter or ''}")
-                for name, link in self._links.items():
-                    tasks.create_task(link.run(), name=f"ble link {name}")
-        finally:
-            # Links go on for ever; a fault of our own ends the iteration, which raises it.
-            self._queue.put(None)
+        async with asyncio.TaskGroup() as tasks:
+            for adapter, scanner in self._scanners.items():
+                tasks.create_task(scanner.run(), name=f"ble scanner {adapter or ''}")
+            for name, link in self._links.items():
+                tasks.create_task(link.run(), name=f"ble link {name}")

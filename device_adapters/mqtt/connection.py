@@ -160,7 +160,10 @@ def split_url(url: str) -> tuple[str, str, int, str]:
     Raises:
         BrokerAddressError: it is not one.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # of brackets around what is no IPv6 address
+        raise BrokerAddressError(url, str(error)) from error
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         raise BrokerAddressError(url, "expected mqtt://host[:port] or mqtts://host[:port]")
     try:

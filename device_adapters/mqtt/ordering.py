@@ -62,7 +62,7 @@ class PacketOrder:
             return [self._begin(packet, arrival)]
         packet = self._unwrapped(packet)
         missing = self._missing_before(packet)
-        if missing < 0:
+        if missing < 0 or self._cannot_be_missing(missing, packet, arrival):
             return self._behind(packet, arrival)
         # It goes on: what seemed to begin anew was sent again, after a lost connection.
         self.rejected += len(self._anew)
@@ -160,6 +160,17 @@ class PacketOrder:
             return max(0, round(elapsed / packet.period_s) - 1) if elapsed > 0 else -1
         half = self._modulus >> 1
         return (packet.counter - self._expected + half) % self._modulus - half
+
+    def _cannot_be_missing(self, missing: int, packet: Packet, arrival: float) -> bool:
+        """Tell whether a counter that leaps ahead began anew instead.
+
+        The device's clock went back, and the time since the packet before is too short for so many
+        samples.
+        """
+        if packet.counter is None or packet.times[0] >= self._newest:
+            return False
+        samples = missing if self._counts == "samples" else missing * len(packet.times)
+        return samples * packet.period_s > arrival - self._arrival + LATE_SECONDS
 
     def _was_set(self, packet: Packet, arrival: float) -> bool:
         """Tell whether the clock of a device without a counter was set: nothing is missing."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
@@ -11,14 +12,16 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import override
 
 from device_adapters import host_clock
-from device_adapters.adapter import AdapterOptions, AdapterStatistics, DeviceAdapter
+from device_adapters.adapter import AdapterOptions, AdapterStatistics
 from device_adapters.backoff import Backoff
 from device_adapters.errors import (
+    BrokerAddressError,
     InvalidNameError,
     InvalidStreamError,
     MqttConnectionError,
     PayloadError,
 )
+from device_adapters.live import LiveAdapter
 from device_adapters.mqtt.client import Message, MqttConnection, connection
 from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.mqtt.payloads import (
@@ -29,7 +32,6 @@ from device_adapters.mqtt.payloads import (
     payload_class,
 )
 from device_adapters.mqtt.wearable import Wearable
-from device_adapters.queues import DropOldestQueue
 from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, SampleBatch, StreamInfo
 from device_adapters.units import conversion, si_factors, si_units
 
@@ -37,6 +39,9 @@ CHANNELS = ("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z")
 UNITS = (ACCELERATION,) * 3 + (ANGULAR_VELOCITY,) * 3
 QUEUED_BATCHES = 20_000
 """Two seconds of ten thousand wearables that send a message a second."""
+
+TURN_MESSAGES = 256
+"""Decoded in one turn of the event loop: 25 ms of JSON."""
 
 SHORTEST_PAUSE_SECONDS = 0.05
 """Between two looks for packets that have waited too long."""
@@ -48,6 +53,12 @@ turn of the event loop costs. A wearable alone is not held up."""
 DEVICE_LEVEL = "+"
 SHARED = "$share"
 """The first of two levels, before the topic, of a subscription that a group of gateways shares."""
+
+LEVEL = r"(\+|[^/+#]*)"
+TOPIC_FILTER = re.compile(
+    rf"(\{SHARED}/[^/+#]+/|(?!\{SHARED}(/|$)))(?=.)(#|{LEVEL}(/{LEVEL})*(/#)?)"
+)
+"""MQTT 3.1.1, 4.7, and of MQTT 5, 4.8.2, the shared subscriptions."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +87,16 @@ class MqttOptions(BrokerAddress, AdapterOptions):
     units: tuple[str, ...] = UNITS
     max_devices: int = Field(default=10_000, ge=1)
     reorder_s: float = Field(default=0.5, ge=0, le=10)
+
+    @field_validator("topic")
+    @classmethod
+    def _is_a_topic_filter(cls, topic: str) -> str:
+        if TOPIC_FILTER.fullmatch(topic) is None:
+            raise ValueError(
+                f"{topic!r} is no topic filter: '+' and '#' are whole levels, '#' only the last; "
+                f"{SHARED}/<group>/ may stand before it"
+            )
+        return topic
 
     @field_validator("payload")
     @classmethod
@@ -126,7 +147,7 @@ def published_topic(topic: str) -> str:
     return levels[2] if levels[0] == SHARED and len(levels) == 3 else topic
 
 
-class MqttAdapter(DeviceAdapter):
+class MqttAdapter(LiveAdapter):
     """Subscribes to a topic of every wearable, for ever; reconnects and subscribes again.
 
     Args:
@@ -137,6 +158,7 @@ class MqttAdapter(DeviceAdapter):
     Options = MqttOptions
 
     def __init__(self, options: MqttOptions, clock: Callable[[], float] = host_clock.now) -> None:
+        super().__init__(QUEUED_BATCHES)
         self._options = options
         self._now = clock
         self._payloads = options.payload_format()
@@ -147,11 +169,10 @@ class MqttAdapter(DeviceAdapter):
         self._wearables: dict[str, Wearable] = {}
         self._waiting: set[Wearable] = set()
         self._turned_away: set[str] = set()
-        self._queue: DropOldestQueue[SampleBatch] = DropOldestQueue(QUEUED_BATCHES, weight=len)
-        self._samples = 0
         self._lost = 0
         self._rejected = 0
         self._subscribed = asyncio.Event()
+        self._taking = asyncio.Lock()  # what is waited for may have come, and be next to be taken
 
     @property
     @override
@@ -161,20 +182,7 @@ class MqttAdapter(DeviceAdapter):
     @override
     async def __aenter__(self) -> Self:
         connection(self._options)  # credentials that can't be read are told at once
-        self._listening = asyncio.create_task(self._listen(), name="mqtt wearables")
-        return self
-
-    @override
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._listening.cancel()
-        await asyncio.gather(self._listening, return_exceptions=True)
-
-    @override
-    async def __aiter__(self) -> AsyncIterator[SampleBatch]:
-        while True:
-            batch = await self._queue.get()
-            self._samples += len(batch)
-            yield batch
+        return await super().__aenter__()
 
     async def subscribed(self) -> None:
         """Wait until the broker has agreed to send the wearables' messages."""
@@ -182,13 +190,11 @@ class MqttAdapter(DeviceAdapter):
 
     @override
     def statistics(self) -> AdapterStatistics:
-        queue = self._queue.statistics()
         rejected = self._rejected + sum(wearable.rejected for wearable in self._wearables.values())
-        return AdapterStatistics(
-            self._samples, self._lost, queue.dropped, queue.used, queue.capacity, rejected
-        )
+        return self._statistics(self._lost, rejected)
 
-    async def _listen(self) -> None:
+    @override
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._stay_subscribed(), name="mqtt wearables subscription")
             tasks.create_task(self._go_on_without_the_lost(), name="mqtt wearables patience")
@@ -202,7 +208,8 @@ class MqttAdapter(DeviceAdapter):
                     backoff.succeeded()
                     self._subscribed.set()
                     await self._receive(broker)
-            except MqttConnectionError as error:
+            # A password file may be away for a moment, while it is written anew.
+            except (MqttConnectionError, BrokerAddressError) as error:
                 self._subscribed.clear()
                 await backoff.wait(error)
 
@@ -212,19 +219,27 @@ class MqttAdapter(DeviceAdapter):
             messages = await broker.receive()
             self._rejected += broker.dropped - dropped
             dropped = broker.dropped
-            self._take(messages, self._now())
+            await self._take_in_turns(messages, self._now())
             await asyncio.sleep(SPACING_SECONDS)
+
+    async def _take_in_turns(self, messages: list[Message], arrival: float) -> None:
+        """Take in messages that came together, and let others run meanwhile."""
+        async with self._taking:
+            for first in range(0, len(messages), TURN_MESSAGES):
+                self._take(messages[first : first + TURN_MESSAGES], arrival)
+                await asyncio.sleep(0)
 
     async def _go_on_without_the_lost(self) -> None:
         """Let packets go that wait for one which does not come, even if nothing else comes."""
         while True:
             await asyncio.sleep(max(self._options.reorder_s, SHORTEST_PAUSE_SECONDS))
-            self._go_on(self._now())
+            async with self._taking:
+                self._go_on(self._now())
 
     def _go_on(self, now: float) -> None:
         set_by = host_clock.set_by()
         for wearable in list(self._waiting):
-            self._put(wearable.overdue(now), set_by)
+            self._put(wearable, wearable.overdue(now), set_by)
             if not wearable.waits:
                 self._waiting.discard(wearable)
 
@@ -238,11 +253,14 @@ class MqttAdapter(DeviceAdapter):
                 self._rejected += 1
                 self._turn_away(self._sender(message), error)
             else:
-                self._put(wearable.take(packet, arrival), set_by)
+                self._put(wearable, wearable.take(packet, arrival), set_by)
                 if wearable.waits:
                     self._waiting.add(wearable)
 
-    def _put(self, batches: Iterable[SampleBatch], set_by: float) -> None:
+    def _put(self, wearable: Wearable, batches: Iterable[SampleBatch], set_by: float) -> None:
+        stream = self._streams[wearable.device]
+        if stream.rate_hz != wearable.rate_hz:
+            self._streams[wearable.device] = replace(stream, rate_hz=wearable.rate_hz)
         for batch in batches:
             self._lost += batch.lost
             self._queue.put(replace(batch, clock_set_s=set_by) if set_by else batch)

@@ -12,16 +12,23 @@ from device_adapters.mqtt.ordering import Ordered, PacketOrder
 from device_adapters.mqtt.payloads import Packet, PayloadFormat
 from device_adapters.samples import SampleBatch
 
+RATE_TOLERANCE = 0.15
+"""A rate that is measured within a message jitters by less: of 100 Hz stamped in whole milliseconds
+by a tenth. Rates that a sensor can be set to differ by more."""
+
+RATE_PACKETS = 3
+"""So many in a row with another rate are no slip, such as a gap in a message of two samples."""
+
 
 class Wearable:
-    """Follows one wearable's counter and clock.
+    """Follows one wearable's counter, clock and rate.
 
     Args:
         device: its name.
         payloads: the format that it speaks.
         factors: what makes SI units of each channel, float32 [channels]; None if they are SI units.
         patience_s: how long packets wait for one that they overtook.
-        rate_hz: its nominal rate.
+        rate_hz: its nominal rate, until packets tell another.
     """
 
     def __init__(
@@ -32,12 +39,18 @@ class Wearable:
         patience_s: float,
         rate_hz: float,
     ) -> None:
-        self._device = device
+        self.device = device
         self._factors = factors
         self._clock = DeviceClock()
         self._newest = -math.inf
         self._order = PacketOrder(payloads, patience_s)
+        self._rate = _Rate(rate_hz)
         self._sensors = None if payloads.sensors is None else _Sensors(payloads, rate_hz)
+
+    @property
+    def rate_hz(self) -> float:
+        """The nominal rate, by what packets tell."""
+        return self._rate.hz
 
     @property
     def rejected(self) -> int:
@@ -69,6 +82,8 @@ class Wearable:
         packet, arrival, lost = ordered
         times, values = packet.times, packet.values
         self._follow(float(times[-1]), arrival)
+        if self._rate.changes(1 / packet.period_s) and self._sensors is not None:
+            self._sensors.set_rate(self._rate.hz)
         if self._sensors is not None:
             merged = self._sensors.merge(times, values, lost)
             if merged is None:
@@ -77,7 +92,7 @@ class Wearable:
         if self._factors is not None:
             values = values * self._factors
         times, offset = self._clock.place(times)
-        return SampleBatch(self._device, times, values, lost, offset)
+        return SampleBatch(self.device, times, values, lost, offset)
 
     def _follow(self, newest: float, arrival: float) -> None:
         """Take in when a packet came; begin anew where the device's clock did."""
@@ -89,6 +104,31 @@ class Wearable:
         self._clock.observe(newest, arrival)
 
 
+class _Rate:
+    """A nominal rate that changes when several packets in a row tell another, all the same."""
+
+    def __init__(self, rate_hz: float) -> None:
+        self.hz = rate_hz
+        self._other = rate_hz
+        self._packets = 0
+
+    def changes(self, rate_hz: float) -> bool:
+        """Take in a packet's rate; return whether it is the nominal one from now on."""
+        if _near(rate_hz, self.hz):
+            self._packets = 0
+            return False
+        self._packets = self._packets + 1 if _near(rate_hz, self._other) else 1
+        self._other = rate_hz
+        if self._packets < RATE_PACKETS:
+            return False
+        self.hz, self._packets = rate_hz, 0
+        return True
+
+
+def _near(rate_hz: float, other_hz: float) -> bool:
+    return abs(rate_hz - other_hz) <= RATE_TOLERANCE * other_hz
+
+
 class _Sensors:
     """Puts sensors that are sampled apart on the time base of the first."""
 
@@ -97,6 +137,10 @@ class _Sensors:
         self._payloads = payloads
         self._starts = np.cumsum([0, *widths]).tolist()
         self._merger = Merger(widths, rate_hz)
+
+    def set_rate(self, rate_hz: float) -> None:
+        """Change the nominal rate of all."""
+        self._merger.set_rate(rate_hz)
 
     def restart(self) -> None:
         """Drop what waits: the clock begins anew."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY
+from device_adapters.units import DEGREE
 from streamer.datasets.dataset import Dataset, Recording, build_recording, hour_start
 from streamer.datasets.tables import find_folder, label_indices, read_numbers
 from streamer.errors import DatasetError
@@ -18,7 +19,6 @@ from streamer.errors import DatasetError
 NAME = "mhealth"
 COLUMNS = 24
 USED = (23, 0, 1, 2, *range(5, 11), *range(14, 20))
-DEGREE = float(np.pi) / 180
 
 
 def read(folder: Path) -> Iterator[Recording]:

@@ -35,28 +35,28 @@ def write_session(recording: Recording, path: Path, names: Mapping[str, str] | N
 
 
 def read_session(path: Path) -> Iterator[Recording]:
-    """Read a session, a recording for each device.
+    """Read a session, a recording for each device; for each of its descriptions, if they changed.
 
     Raises:
         SessionError: the file can't be read.
     """
     streams: dict[str, StreamInfo] = {}
-    batches: dict[str, list[SampleBatch]] = {}
+    batches: dict[StreamInfo, list[SampleBatch]] = {}
     annotations: list[Annotation] = []
     for event in SessionReader(path):
         if isinstance(event, StreamInfo):
             streams[event.device] = event
-            batches[event.device] = []
+            batches.setdefault(event, [])
         elif isinstance(event, SampleBatch):
-            batches[event.device].append(event)
+            batches[streams[event.device]].append(event)
         elif isinstance(event, Annotation):
             annotations.append(event)
-    for device, stream in streams.items():
-        if batches[device]:
+    for stream, parts in batches.items():
+        if parts:
             yield Recording(
                 path.stem,
                 stream,
-                np.concatenate([batch.times + batch.host_offset_s for batch in batches[device]]),
-                np.concatenate([batch.values for batch in batches[device]]),
-                tuple(a for a in annotations if a.wearer == device),
+                np.concatenate([batch.times + batch.host_offset_s for batch in parts]),
+                np.concatenate([batch.values for batch in parts]),
+                tuple(a for a in annotations if a.wearer == stream.device),
             )

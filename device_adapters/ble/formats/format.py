@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from device_adapters.frames import Frame, Sensor
-from device_adapters.registry import registered
 from device_adapters.samples import ClockSource
 
 ENTRY_POINT_GROUP = "share_streamer.ble_formats"
@@ -133,13 +132,3 @@ def recognises(known: type[BleFormat] | BleFormat, name: str, services: Collecti
 def format_classes() -> Mapping[str, type[BleFormat]]:
     """Return every format that an installed package registered, by name."""
     return {entry.name: entry.load() for entry in entry_points(group=ENTRY_POINT_GROUP)}
-
-
-def format_class(name: str) -> type[BleFormat]:
-    """Return the format that an installed package registered as `name`.
-
-    Raises:
-        UnknownPartError: no installed package has registered one.
-    """
-    loaded: type[BleFormat] = registered(ENTRY_POINT_GROUP, "format", name)
-    return loaded

@@ -22,14 +22,11 @@ from device_adapters.errors import FormatDescriptionError, MalformedPayloadError
 from device_adapters.frames import Frame, Sensor
 from device_adapters.samples import ClockSource
 from device_adapters.stamps import StampSpreader
-from device_adapters.units import TIME_UNITS, UNITS
+from device_adapters.units import MAX_TIME_SECONDS, TIME_UNITS, UNITS
 
 NAME = "generic"
 SIG_BASE = "0000{}-0000-1000-8000-00805f9b34fb"
 """What completes the Bluetooth SIG's 16-bit UUIDs."""
-
-MAX_TIME_SECONDS = 1e11
-"""Three thousand years; beyond, float64 does not tell samples apart."""
 
 NumberType = Literal["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"]
 STRUCT_CODES: dict[NumberType, str] = {

@@ -12,9 +12,10 @@ import numpy as np
 from typing_extensions import override
 
 from device_adapters.ble.formats.format import BleFormat, Decoder, FormatOptions, Gatt, begins_with
-from device_adapters.ble.formats.payload import DEGREE, INT16, G, check_length, si_values
+from device_adapters.ble.formats.payload import INT16, G, check_length, si_values
 from device_adapters.errors import MalformedPayloadError, RefusedCommandError
 from device_adapters.frames import ACCELEROMETER, GYROSCOPE, Frame
+from device_adapters.units import DEGREE
 
 NAME = "metamotion"
 SERVICE = "326a9000-85cb-9195-d9dd-464cfbbae75a"

@@ -10,10 +10,11 @@ import numpy as np
 from typing_extensions import override
 
 from device_adapters.ble.formats.format import BleFormat, Decoder, FormatOptions, Gatt
-from device_adapters.ble.formats.payload import DEGREE, FLOAT32, check_length, si_values
+from device_adapters.ble.formats.payload import FLOAT32, check_length, si_values
 from device_adapters.clock import CounterUnwrapper
 from device_adapters.frames import IMU, Frame
 from device_adapters.stamps import StampSpreader
+from device_adapters.units import DEGREE
 
 NAME = "movella_dot"
 SERVICE = "15172000-4947-11e9-8646-d663bd873d93"

@@ -11,11 +11,12 @@ import numpy as np
 from typing_extensions import override
 
 from device_adapters.ble.formats.format import BleFormat, Decoder, FormatOptions, Gatt, begins_with
-from device_adapters.ble.formats.payload import DEGREE, FLOAT32, check_length, si_values
+from device_adapters.ble.formats.payload import FLOAT32, check_length, si_values
 from device_adapters.clock import CounterUnwrapper
 from device_adapters.errors import MalformedPayloadError, RefusedCommandError
 from device_adapters.frames import ACCELEROMETER, GYROSCOPE, IMU, Frame, Sensor
 from device_adapters.stamps import StampSpreader
+from device_adapters.units import DEGREE
 
 NAME = "movesense"
 SERVICE = "34802252-7185-4d5d-b431-630e7050e8f0"

@@ -10,7 +10,6 @@ MAX_PAYLOAD_BYTES = 512
 """The longest value of an attribute (Bluetooth Core Specification, vol. 3, part F, 3.2.9)."""
 
 G = STANDARD_GRAVITY
-DEGREE = np.pi / 180
 INT16 = np.dtype("<i2")
 FLOAT32 = np.dtype("<f4")
 

@@ -14,10 +14,11 @@ from pydantic import Field
 from typing_extensions import override
 
 from device_adapters.ble.formats.format import BleFormat, Decoder, FormatOptions, Gatt, begins_with
-from device_adapters.ble.formats.payload import DEGREE, FLOAT32, G, check_length, si_values
+from device_adapters.ble.formats.payload import FLOAT32, G, check_length, si_values
 from device_adapters.errors import MalformedPayloadError, RefusedCommandError
 from device_adapters.frames import ACCELEROMETER, GYROSCOPE, Frame, Sensor
 from device_adapters.stamps import StampSpreader
+from device_adapters.units import DEGREE
 
 NAME = "polar"
 SERVICE = "fb005c80-02e7-f387-1cad-8acd2d8df0c8"

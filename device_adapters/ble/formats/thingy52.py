@@ -11,8 +11,9 @@ from pydantic import Field
 from typing_extensions import override
 
 from device_adapters.ble.formats.format import BleFormat, Decoder, FormatOptions, Gatt
-from device_adapters.ble.formats.payload import DEGREE, INT16, G, check_length, si_values
+from device_adapters.ble.formats.payload import INT16, G, check_length, si_values
 from device_adapters.frames import IMU, Frame
+from device_adapters.units import DEGREE
 
 NAME = "thingy52"
 CONFIGURATION_SERVICE = "ef680100-9b35-4933-9b10-52ffa9740042"

@@ -12,7 +12,6 @@ from typing_extensions import override
 
 from device_adapters.ble.formats.format import BleFormat, Decoder, FormatOptions, Gatt
 from device_adapters.ble.formats.payload import (
-    DEGREE,
     INT16,
     MAX_PAYLOAD_BYTES,
     G,
@@ -21,6 +20,7 @@ from device_adapters.ble.formats.payload import (
 )
 from device_adapters.errors import MalformedPayloadError
 from device_adapters.frames import IMU, Frame
+from device_adapters.units import DEGREE
 
 NAME = "witmotion"
 SERVICE = "0000ffe5-0000-1000-8000-00805f9a34fb"

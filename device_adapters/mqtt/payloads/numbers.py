@@ -8,15 +8,16 @@ from numpy.typing import NDArray
 
 from device_adapters.errors import PayloadError
 from device_adapters.mqtt.payloads.payload import Packet
+from device_adapters.units import MAX_TIME_SECONDS
 
 MAX_SAMPLES = 10_000
 """In one message; more is nobody's intent."""
 
-MAX_TIME_SECONDS = 1e11
-"""Some thousand years: nanoseconds taken for seconds lie beyond."""
-
 PERIODS_SECONDS = (1e-5, 100.0)
 """From the fastest vibration sensor to what no one calls a stream."""
+
+NUMBER_TYPES = frozenset({int, float})
+"""Those of a list's numbers; a bool is none."""
 
 WHOLE_RATE = 0.02
 """A measured rate this near a whole number of hertz is meant to be that."""
@@ -60,16 +61,18 @@ def numbers(name: str, what: str, value: object, dimensions: int) -> NDArray[np.
     Raises:
         PayloadError: they are not that.
     """
-    try:
-        found: NDArray[Any] = np.array(value)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise PayloadError(name, f"{what} is no even list of numbers: {error}") from error
-    if found.dtype.kind not in "iuf" or found.ndim != dimensions:
+    # As objects: numpy would make every text of a list as long as the longest.
+    found: NDArray[Any] = np.array(value, dtype=object)
+    if found.ndim != dimensions or not NUMBER_TYPES.issuperset(map(type, found.flat)):
         kind = "a list of numbers" if dimensions == 1 else "a list of equally long lists of numbers"
         raise PayloadError(name, f"{what} is {shown(value)}; it must be {kind}")
-    if not np.isfinite(found).all():
+    try:
+        exact = found.astype(np.float64)
+    except OverflowError as error:
+        raise PayloadError(name, f"{what} holds a number that float64 does not") from error
+    if not np.isfinite(exact).all():
         raise PayloadError(name, f"{what} holds a number that is not finite")
-    return found.astype(np.float64)
+    return exact
 
 
 def shown(value: object) -> str:
@@ -78,6 +81,8 @@ def shown(value: object) -> str:
         text = repr(value)
     except ValueError:  # Python refuses to print integers of thousands of digits
         text = "a huge number"
+    except RecursionError:
+        text = "nested too deep to be shown"
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
@@ -95,6 +100,26 @@ def measured_period(name: str, times: NDArray[np.float64]) -> float:
     return 1 / whole if whole and abs(rate - whole) < WHOLE_RATE * whole else step
 
 
+def check_samples(name: str, samples: int) -> None:
+    """Check that a packet has samples, and no more than are meant.
+
+    Raises:
+        PayloadError: it has not.
+    """
+    if not 0 < samples <= MAX_SAMPLES:
+        raise PayloadError(name, f"it holds {samples} samples; 1 to {MAX_SAMPLES} are taken")
+
+
+def check_period(name: str, period_s: float) -> None:
+    """Check that samples are as far apart as those of a stream.
+
+    Raises:
+        PayloadError: they are not.
+    """
+    if not PERIODS_SECONDS[0] <= period_s <= PERIODS_SECONDS[1]:
+        raise PayloadError(name, f"its samples are {period_s:g} s apart; is the unit right?")
+
+
 def packet(
     name: str,
     times: NDArray[np.float64],
@@ -109,16 +134,14 @@ def packet(
         PayloadError: the times don't increase, or are not of this world; so is the period; or
             there are no samples, or too many.
     """
-    if not 0 < len(times) <= MAX_SAMPLES:
-        raise PayloadError(name, f"it holds {len(times)} samples; 1 to {MAX_SAMPLES} are taken")
+    check_samples(name, len(times))
     if len(times) != len(values):
         raise PayloadError(name, f"{len(values)} samples but {len(times)} times")
     if np.abs(times).max() > MAX_TIME_SECONDS:
         raise PayloadError(name, f"time {times[0]:g} s is out of range; is its unit right?")
     if (np.diff(times) <= 0).any():
         raise PayloadError(name, "its times do not increase")
-    if not PERIODS_SECONDS[0] <= period_s <= PERIODS_SECONDS[1]:
-        raise PayloadError(name, f"its samples are {period_s:g} s apart; is the unit right?")
+    check_period(name, period_s)
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
     if not np.isfinite(single[~np.isnan(values)]).all():

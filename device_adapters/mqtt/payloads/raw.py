@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from device_adapters.errors import PayloadError
+from device_adapters.mqtt.payloads.numbers import check_period, check_samples
 from device_adapters.mqtt.payloads.payload import Packet, PayloadFormat, PayloadOptions
 
 VERSION = 1
@@ -37,12 +38,11 @@ class RawFormat(PayloadFormat):
         version, channels, samples, counter, time_us, period_ns = HEADER.unpack_from(payload)
         if version != VERSION:
             raise PayloadError("raw", f"it begins with version {version}, known is {VERSION}")
-        if not samples or not channels or not period_ns:
-            raise PayloadError(
-                "raw",
-                f"its header tells of {samples} samples of {channels} channels "
-                f"every {period_ns} ns; none may be 0",
-            )
+        if not channels:
+            raise PayloadError("raw", "its header tells of 0 channels; 1 to 255 are taken")
+        # Its times increase and its values are float32 as they are: what `packet` checks besides.
+        check_samples("raw", samples)
+        check_period("raw", period_ns * NANOSECOND)
         size = HEADER.size + samples * channels * VALUE.itemsize
         if len(payload) != size:
             raise PayloadError("raw", f"{len(payload)} bytes; by its header it has {size}")
