@@ -12,7 +12,7 @@ import aiomqtt
 import pytest
 
 from conftest import EPOCH, Mosquitto, free_port, needs
-from device_adapters.errors import BrokerAddressError
+from device_adapters.errors import BrokerAddressError, MqttConnectionError
 from device_adapters.mqtt.connection import BrokerAddress, split_url
 from device_adapters.replay import ReplayAdapter, ReplayOptions
 from device_adapters.synthetic import SyntheticAdapter, SyntheticOptions
@@ -159,6 +159,35 @@ async def test_a_gateway_that_is_killed_is_reported_offline(mosquitto: Mosquitto
         gateway.kill()
         await gateway.wait()
         assert await listener.until("har/doomed/status", 2) == [b"online", b"offline"]
+
+
+async def test_a_publisher_can_be_left_while_its_broker_stalls(
+    mosquitto: Mosquitto,
+    address: BrokerAddress,
+    monkeypatch: pytest.MonkeyPatch,
+    no_leaked_tasks: None,
+) -> None:
+    monkeypatch.setattr("streamer.publishers.mqtt.FAREWELL_SECONDS", 0.5)
+    async with asyncio.timeout(5) as limit:
+        async with MqttPublisher(address, "home") as publisher:
+            await publisher.connected()
+            mosquitto.stall()
+            await publisher.publish(label(0))
+    assert not limit.expired()
+    assert publisher.statistics().queued == 1
+
+
+async def test_a_publisher_can_be_left_just_as_its_connection_is_lost(
+    mosquitto: Mosquitto, address: BrokerAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lose(*_: object) -> None:
+        raise MqttConnectionError(address.url, "lost")
+
+    async with asyncio.timeout(5) as limit:
+        async with MqttPublisher(address, "home") as publisher:
+            await publisher.connected()
+            monkeypatch.setattr(MqttPublisher, "_announce", lose)
+    assert not limit.expired()
 
 
 async def test_without_a_broker_the_newest_labels_are_kept_and_the_others_counted() -> None:

@@ -1,7 +1,6 @@
 """Labels to an MQTT broker, on the topics that `docs/topics.md` describes."""
 
 import asyncio
-import contextlib
 import logging
 from typing import NamedTuple, Self
 
@@ -20,7 +19,8 @@ QUEUED_MESSAGES = 1000
 """While the broker is away the newest this many messages are kept for it."""
 
 FAREWELL_SECONDS = 5.0
-"""How long leaving waits for what is still to be delivered."""
+"""How long leaving waits for what is still to be delivered, and then for the broker's answer to
+`offline`."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ class MqttPublisher(Publisher):
         self._queue.set_lossy(True)
         self._published = 0
         self._connected = asyncio.Event()
+        self._leaving = False
 
     @override
     async def __aenter__(self) -> Self:
@@ -74,9 +75,8 @@ class MqttPublisher(Publisher):
         except TimeoutError:
             waiting = self._queue.statistics().used
             _log.warning("broker %s: %d messages undelivered", self._broker.url, waiting)
-        self._connection.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._connection
+        finally:
+            await self._disconnect()
 
     async def connected(self) -> None:
         """Wait until the broker is reached."""
@@ -112,6 +112,13 @@ class MqttPublisher(Publisher):
             self._connection.result()  # raises what ended it: nobody would send the message
         self._queue.put(message)
 
+    async def _disconnect(self) -> None:
+        self._leaving = True
+        # A broker that stalls may neither acknowledge `offline` nor let its connection be closed.
+        while not self._connection.done():
+            self._connection.cancel()
+            await asyncio.wait([self._connection], timeout=FAREWELL_SECONDS)
+
     async def _stay_connected(self) -> None:
         backoff = Backoff(f"broker {self._broker.url!r}")
         will = Message(f"{self._root}/status", b"offline", retain=True)
@@ -121,7 +128,10 @@ class MqttPublisher(Publisher):
                     backoff.succeeded()
                     await self._serve(broker)
             except* MqttConnectionError as group:
-                await backoff.wait(group.exceptions[0])
+                lost = group.exceptions[0]
+            if self._leaving:
+                return  # an error raised while leaving hides the cancellation
+            await backoff.wait(lost)
 
     async def _serve(self, broker: MqttConnection) -> None:
         await self._announce(broker, b"online")
