@@ -37,7 +37,8 @@ class Admission:
 
     A stream is labelled from its first sample on; when the check finds its labels nonsense they
     end with the check's last sample. It is held to the bundle again when its description changes,
-    and checked again, without labels meanwhile, when it comes back after a silence.
+    and checked again, without labels meanwhile, when it comes back after a silence. A batch that
+    came before its stream's description changed, and has other channels, is turned away.
 
     Args:
         wearers: what turns admitted samples into labels.
@@ -55,11 +56,17 @@ class Admission:
         self._logged: dict[str, str] = {}
         self._told: dict[str, StreamStatus] = {}
         self._news: list[StreamStatus] = []
+        self._turned_away = 0
 
     @property
     def refused(self) -> dict[str, StreamerError]:
         """The streams that are refused now, with the reason."""
         return dict(self._refused)
+
+    @property
+    def turned_away(self) -> int:
+        """Samples that the recogniser was not given."""
+        return self._turned_away
 
     def news(self) -> list[StreamStatus]:
         """Return what became of streams since this was asked before; no more than has changed."""
@@ -73,7 +80,9 @@ class Admission:
             # Adapters hand out the same description each time; comparing all its fields is dear.
             if stream is None or (stream.info is not info and stream.info != info):
                 stream = self._start(info)
-            if stream.check is None and stream.refusal is None:
+            if batch.values.shape[1] != len(info.channels):
+                self._turned_away += len(batch)  # it waited while its stream became another
+            elif stream.check is None and stream.refusal is None:
                 self._admitted.append(batch)
             else:
                 self._take(stream, batch)

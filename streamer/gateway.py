@@ -41,6 +41,7 @@ class GatewayStatistics:
         wearers: of each wearer of several devices.
         publishers: of each publisher.
         refused: the streams that are not recognised, with the reason.
+        turned_away: samples that the recogniser was not given.
     """
 
     adapters: tuple[AdapterStatistics, ...]
@@ -49,6 +50,7 @@ class GatewayStatistics:
     wearers: tuple[WearerStatistics, ...]
     publishers: tuple[PublisherStatistics, ...]
     refused: dict[str, StreamerError]
+    turned_away: int
 
 
 class Gateway:
@@ -114,6 +116,7 @@ class Gateway:
             wearers=self._wearers.statistics(),
             publishers=tuple(publisher.statistics() for publisher in self._publishers),
             refused=self._admission.refused,
+            turned_away=self._admission.turned_away,
         )
 
     async def _pump_all(self) -> None:

@@ -128,3 +128,14 @@ def test_no_samples_are_no_news(admission: Admission) -> None:
     none = worn_samples(0)
     assert admission.push_all([(INFO, none)]) == []
     assert admission.push_all([]) == []
+
+
+def test_batches_that_waited_while_their_stream_got_other_channels_are_turned_away() -> None:
+    recognizer = Recognizer.load("waist-acc")
+    admission = Admission(Wearers(recognizer, {}), check_streams=True)
+    batch = worn_samples(1000)
+    narrow = SampleBatch(batch.device, batch.times, batch.values[:, :3])
+    info = replace(INFO, channels=INFO.channels[:3], units=INFO.units[:3])
+    labels = admission.push_all([(info, later(batch, -60)), (info, narrow)])
+    assert len(labels) == ALL_LABELS
+    assert admission.turned_away == recognizer.statistics().samples == 1000
