@@ -9,6 +9,7 @@ import pytest
 from conftest import cut, stream_info, worn_samples
 from device_adapters.samples import STANDARD_GRAVITY, SampleBatch, StreamInfo
 from streamer.admission import Admission
+from streamer.errors import NameInUseError
 from streamer.recognizer import Recognizer
 from streamer.wearers import Wearers
 
@@ -139,3 +140,32 @@ def test_batches_that_waited_while_their_stream_got_other_channels_are_turned_aw
     labels = admission.push_all([(info, later(batch, -60)), (info, narrow)])
     assert len(labels) == ALL_LABELS
     assert admission.turned_away == recognizer.statistics().samples == 1000
+
+
+def test_a_name_is_its_first_adapters_while_that_sends(
+    admission: Admission, caplog: pytest.LogCaptureFixture
+) -> None:
+    rival = replace(INFO, adapter="ble")
+    pieces = cut(worn_samples(1000), [10])
+    labels = []
+    for piece in pieces:
+        labels += admission.push_all([(INFO, piece), (rival, piece)])
+    assert len(labels) == ALL_LABELS
+    assert admission.turned_away == 1000
+    error = admission.refused["wrist"]
+    assert isinstance(error, NameInUseError)
+    assert (error.adapter, error.known) == ("ble", "test")
+    assert [(status.recognised, status.findings) for status in admission.news()] == [
+        (True, (str(error),))
+    ]
+    assert caplog.text.count("rename either device") == 1
+
+
+def test_a_name_passes_to_another_adapter_after_a_silence(admission: Admission) -> None:
+    rival = replace(INFO, adapter="ble")
+    admission.push_all([(INFO, worn_samples(1000)), (rival, later(worn_samples(1000), 22))])
+    assert "ble" in str(admission.refused["wrist"])
+    labels = admission.push_all([(rival, later(worn_samples(1000), 60))])
+    assert len(labels) == ALL_LABELS
+    assert admission.refused == {}
+    assert admission.turned_away == 1000
