@@ -80,6 +80,11 @@ class Admission:
         return {device: error for device, error in found.items() if error is not None}
 
     @property
+    def devices(self) -> int:
+        """Devices seen so far."""
+        return len(self._streams)
+
+    @property
     def turned_away(self) -> int:
         """Samples that the recogniser was not given."""
         return self._turned_away
@@ -102,7 +107,7 @@ class Admission:
                 continue
             if stream.check is None and stream.refusal is None:
                 self._admitted.append(batch)
-            else:
+            elif len(batch):
                 self._take(stream, batch)
             if len(batch):
                 stream.newest = batch.end + batch.clock_offset_s
@@ -142,20 +147,24 @@ class Admission:
 
     def _take(self, stream: _Stream, batch: SampleBatch) -> None:
         """Take a batch of a stream that is being checked, or refused."""
-        if not len(batch):
-            return
+        passed = self._passed(stream, batch)
+        self._turned_away += len(batch) - len(passed)
+        if len(passed):
+            self._admitted.append(passed)
+
+    def _passed(self, stream: _Stream, batch: SampleBatch) -> SampleBatch:
+        """Return the part of a batch that is recognised, and judge the stream when it is time."""
         if _may_be_mended(stream, batch):
             stream.check = self._new_check(stream.info)
         if stream.check is None:
-            return
+            return batch.part(0, 0)
         used = stream.check.push(batch)
         before = stream.refusal
         if stream.check.findings is not None:
             self._judge(stream, stream.check)
         if before is None:
-            self._admitted.append(batch if stream.refusal is None else batch.part(0, used))
-        elif stream.refusal is None:
-            self._admitted.append(batch.part(used, len(batch)))
+            return batch if stream.refusal is None else batch.part(0, used)
+        return batch.part(used if stream.refusal is None else len(batch), len(batch))
 
     def _judge(self, stream: _Stream, check: StreamCheck) -> None:
         stream.check = None

@@ -35,13 +35,14 @@ from streamer.listen import wearable_named
 from streamer.publishers import Publisher
 from streamer.publishers.console import ConsolePublisher, as_json, as_text
 from streamer.publishers.mqtt import MqttPublisher, root_topic
-from streamer.recognizer import Recognizer
+from streamer.recognizer import Recognizer, RecognizerStatistics
 from streamer.recorder import Recorder
 from streamer.scan import print_wearables, show_wearables
 from streamer.share.packaged import DEFAULT_BUNDLE, find_bundle, packaged_bundles
 from streamer.share.runtime import ShareModel
 from streamer.subscription import subscribe
 from streamer.watch import watch as watch_labels
+from streamer.wearers import JoinedDeviceStatistics
 
 app = typer.Typer(
     help="Streaming human-activity recognition: wearables in, activity words out over MQTT.",
@@ -547,14 +548,19 @@ async def _serve(
 
 def _account(counts: GatewayStatistics) -> str:
     """Return what became of everything, in a line."""
-    taken = counts.recognizer
-    rejected = taken.out_of_order + taken.not_finite
+    joined = [device for wearer in counts.wearers for device in wearer.devices]
+    taken: list[RecognizerStatistics | JoinedDeviceStatistics] = [counts.recognizer, *joined]
+    samples = sum(own.samples for own in taken)
+    rejected = sum(own.out_of_order + own.not_finite for own in taken)
+    # The recogniser misses most of what the adapters know to be lost, and some that they do not.
+    lost = max(sum(own.lost for own in taken), sum(adapter.lost for adapter in counts.adapters))
+    no_samples = sum(adapter.rejected for adapter in counts.adapters)
     dropped = sum(adapter.dropped for adapter in counts.adapters)
     undelivered = sum(publisher.dropped + publisher.queued for publisher in counts.publishers)
     return (
-        f"{taken.samples} samples of {taken.streams} wearables ({taken.lost} lost, "
-        f"{dropped} dropped, {rejected} rejected), {taken.labels} labels, "
-        f"{undelivered} messages undelivered"
+        f"{samples} samples of {counts.devices} wearables ({lost} lost, {dropped} dropped, "
+        f"{rejected} rejected, {counts.turned_away} turned away), {no_samples} messages rejected, "
+        f"{counts.recognizer.labels} labels, {undelivered} messages undelivered"
     )
 
 

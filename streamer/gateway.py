@@ -40,6 +40,7 @@ class GatewayStatistics:
         recognizer: of the recogniser.
         wearers: of each wearer of several devices.
         publishers: of each publisher.
+        devices: devices seen, recognised or not.
         refused: the streams that are not recognised, with the reason.
         turned_away: samples that the recogniser was not given.
     """
@@ -49,6 +50,7 @@ class GatewayStatistics:
     recognizer: RecognizerStatistics
     wearers: tuple[WearerStatistics, ...]
     publishers: tuple[PublisherStatistics, ...]
+    devices: int
     refused: dict[str, StreamerError]
     turned_away: int
 
@@ -115,6 +117,7 @@ class Gateway:
             recognizer=self._recognizer.statistics(),
             wearers=self._wearers.statistics(),
             publishers=tuple(publisher.statistics() for publisher in self._publishers),
+            devices=self._admission.devices,
             refused=self._admission.refused,
             turned_away=self._admission.turned_away,
         )

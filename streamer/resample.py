@@ -129,8 +129,8 @@ class Resampler:
         channels: number of channels.
 
     Attributes:
-        out_of_order: samples of each slot that were not later than the one before, int64 [slots].
-        not_finite: samples of each slot in which something was not a number, int64 [slots].
+        out_of_order: samples rejected because they were not later than the one before.
+        not_finite: samples rejected because something was not a number.
     """
 
     def __init__(self, rate_hz: float, channels: int) -> None:
@@ -145,8 +145,8 @@ class Resampler:
         self._newest = np.full(FIRST_SLOTS, -np.inf)
         self._following = np.zeros(FIRST_SLOTS, dtype=np.intp)
         self._silent = np.ones(FIRST_SLOTS, dtype=np.bool_)
-        self.out_of_order = np.zeros(FIRST_SLOTS, dtype=np.int64)
-        self.not_finite = np.zeros(FIRST_SLOTS, dtype=np.int64)
+        self.out_of_order = 0
+        self.not_finite = 0
 
     def start(self, slot: int, rate_hz: float) -> None:
         """Begin a new stream in a slot.
@@ -164,8 +164,6 @@ class Resampler:
         self._widening[slot] = widening_of(rate_hz, self._rate)
         self._newest[slot] = -np.inf
         self._silent[slot] = True
-        self.out_of_order[slot] = 0
-        self.not_finite[slot] = 0
 
     def push(self, slots: Sequence[int], batches: Sequence[SampleBatch]) -> GridRuns:
         """Take batches and return the grid points that they complete.
@@ -192,8 +190,6 @@ class Resampler:
         self._newest = grown(self._newest, capacity)
         self._following = grown(self._following, capacity)
         self._silent = grown(self._silent, capacity)
-        self.out_of_order = grown(self.out_of_order, capacity)
-        self.not_finite = grown(self.not_finite, capacity)
 
     def _gathered(self, entries: Sequence[_Entry]) -> tuple[Indices, Floats]:
         """Return the slot and the row of every sample."""
@@ -224,8 +220,8 @@ class Resampler:
             own = (finite & (slots == slot)).nonzero()[0]
             times = np.append(self._newest[slot], rows[own, TIME])
             accepted[own] = times[1:] > np.maximum.accumulate(times)[:-1]
-        np.add.at(self.not_finite, slots[~finite], 1)
-        np.add.at(self.out_of_order, slots[finite & ~accepted], 1)
+        self.not_finite += int((~finite).sum())
+        self.out_of_order += int((finite & ~accepted).sum())
         return accepted
 
     def _declare(self, entries: Sequence[_Entry], samples: _Samples, accepted: Bools) -> None:

@@ -389,8 +389,8 @@ class _Input:
             device,
             self._samples,
             self._lost,
-            int(self._resampler.out_of_order[0]),
-            int(self._resampler.not_finite[0]),
+            self._resampler.out_of_order,
+            self._resampler.not_finite,
             late,
             missing,
         )

@@ -96,6 +96,18 @@ def test_a_description_that_does_not_fit_any_more_ends_the_stream(
     assert caplog.text.count("20 Hz") == 1
 
 
+@pytest.mark.parametrize("size", [1, 13, 1000])
+def test_every_sample_is_recognised_or_counted(bundle: Path, size: int) -> None:
+    recognizer = Recognizer.load(bundle)
+    admission = Admission(Wearers(recognizer, {}), check_streams=True)
+    mended = later(worn_samples(1000), 60)
+    for arrival in arrivals(INFO, WRONG, size) + arrivals(INFO, mended, size):
+        admission.push_all([arrival])
+    assert recognizer.statistics().samples == CHECKED + 1000 - CHECKED
+    assert admission.turned_away == 1000
+    assert admission.devices == 1
+
+
 def test_warnings_do_not_stop_labels(
     admission: Admission, caplog: pytest.LogCaptureFixture
 ) -> None:
