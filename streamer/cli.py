@@ -551,7 +551,7 @@ def _account(counts: GatewayStatistics) -> str:
     joined = [device for wearer in counts.wearers for device in wearer.devices]
     taken: list[RecognizerStatistics | JoinedDeviceStatistics] = [counts.recognizer, *joined]
     samples = sum(own.samples for own in taken)
-    rejected = sum(own.out_of_order + own.not_finite for own in taken)
+    rejected = sum(own.out_of_order + own.impossible for own in taken)
     # The recogniser misses most of what the adapters know to be lost, and some that they do not.
     lost = max(sum(own.lost for own in taken), sum(adapter.lost for adapter in counts.adapters))
     no_samples = sum(adapter.rejected for adapter in counts.adapters)

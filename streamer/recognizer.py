@@ -37,7 +37,7 @@ class RecognizerStatistics:
         labels: labels given out.
         lost: samples that the streams are known to lack.
         out_of_order: samples rejected because they were not later than the one before.
-        not_finite: samples rejected because a value was not a number.
+        impossible: samples rejected for a value that is not a number, or that no sensor reads.
     """
 
     streams: int
@@ -45,7 +45,7 @@ class RecognizerStatistics:
     labels: int
     lost: int
     out_of_order: int
-    not_finite: int
+    impossible: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class Recognizer:
             labels=self._labels,
             lost=self._lost,
             out_of_order=self._resampler.out_of_order,
-            not_finite=self._resampler.not_finite,
+            impossible=self._resampler.impossible,
         )
 
     def _grow(self, capacity: int) -> None:

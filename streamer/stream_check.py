@@ -20,6 +20,7 @@ from device_adapters.samples import (
     SampleBatch,
     StreamInfo,
 )
+from streamer.resample import LARGEST_READING, are_possible
 
 CHECKED_SECONDS = 5.0
 """Several steps of a walk, many times a free fall."""
@@ -116,14 +117,14 @@ class StreamCheck:
         columns = [info.channels.index(name) for name in self._channels]
         units = [info.units[column] for column in columns]
         rows = rows[:, columns]
-        sound = np.isfinite(rows).all(axis=1)
+        sound = are_possible(rows).all(axis=1)
         values = (rows if sound.all() else rows[sound]).astype(np.float64)
         yield from _rate_findings(info.rate_hz, times)
         if not len(values):
             yield Finding(
                 Severity.WARN,
-                f"none of its samples has a number for each of {', '.join(self._channels)}; check "
-                "the sensors and how the adapter reads them",
+                f"none of its samples has a number below {LARGEST_READING:g} for each of "
+                f"{', '.join(self._channels)}; check the sensors and how the adapter reads them",
             )
             return
         for sensor, axes in _sensors(self._channels):

@@ -202,11 +202,11 @@ def test_a_gateway_stops_tidily_whatever_its_clients_do(
 
 
 def test_the_account_leaves_nothing_out() -> None:
-    device = JoinedDeviceStatistics("watch", 90, 4, out_of_order=1, not_finite=2, late=0, missing=0)
+    device = JoinedDeviceStatistics("watch", 90, 4, out_of_order=1, impossible=2, late=0, missing=0)
     counts = GatewayStatistics(
         adapters=(AdapterStatistics(samples=200, lost=9, dropped=3, rejected=5),),
         waiting=0,
-        recognizer=RecognizerStatistics(1, 100, 11, lost=2, out_of_order=10, not_finite=20),
+        recognizer=RecognizerStatistics(1, 100, 11, lost=2, out_of_order=10, impossible=20),
         wearers=(WearerStatistics("anna", (device,), fallback_labels=0),),
         publishers=(PublisherStatistics(published=8, dropped=1, queued=2, capacity=9),),
         devices=2,

@@ -145,7 +145,7 @@ def test_what_was_counted_outlives_its_stream(bundle: Path) -> None:
     labels = recognizer.push(replace(batch, lost=7))
     recognizer.push(batch)
     before = recognizer.statistics()
-    assert (before.lost, before.not_finite, before.out_of_order) == (8, 2, 299)
+    assert (before.lost, before.impossible, before.out_of_order) == (8, 2, 299)
     recognizer.close("wrist")
     assert recognizer.statistics() == replace(before, streams=0)
     recognizer.open(stream_info("another"))
