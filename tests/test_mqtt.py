@@ -10,9 +10,11 @@ from typing import Any, Self
 
 import aiomqtt
 import pytest
+from typing_extensions import override
 
 from conftest import EPOCH, Mosquitto, free_port, needs
 from device_adapters.errors import BrokerAddressError, MqttConnectionError
+from device_adapters.mqtt.client import IN_FLIGHT, Message, MqttConnection
 from device_adapters.mqtt.connection import BrokerAddress, split_url
 from device_adapters.replay import ReplayAdapter, ReplayOptions
 from device_adapters.synthetic import SyntheticAdapter, SyntheticOptions
@@ -188,6 +190,56 @@ async def test_a_publisher_can_be_left_just_as_its_connection_is_lost(
             await publisher.connected()
             monkeypatch.setattr(MqttPublisher, "_announce", lose)
     assert not limit.expired()
+
+
+class Unanswering(MqttConnection):
+    """Acknowledges that the gateway is online, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.published: list[Message] = []
+
+    @override
+    async def __aenter__(self) -> Self:
+        return self
+
+    @override
+    async def __aexit__(self, *exc_info: object) -> None:
+        pass
+
+    @override
+    async def subscribe(self, topic_filter: str) -> None:
+        pass
+
+    @override
+    def publish(self, message: Message) -> asyncio.Future[None]:
+        self.published.append(message)
+        acknowledged = asyncio.get_running_loop().create_future()
+        if message.payload in {b"online", b"offline"}:
+            acknowledged.set_result(None)
+        return acknowledged
+
+
+async def test_states_are_published_again_without_a_round_trip_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = Unanswering()
+    publisher = MqttPublisher(BrokerAddress(), "home")
+    monkeypatch.setattr("streamer.publishers.mqtt.connection", lambda *_: broker)
+    for number in range(IN_FLIGHT):
+        topic = f"har/home/w{number}/state"
+        publisher._retained[topic] = Message(topic, b"{}", retain=True)
+    async with publisher:
+        async with asyncio.timeout(5):
+            await publisher.connected()
+        await publisher.publish(label(0))
+        await asyncio.sleep(0)
+        assert [message.payload for message in broker.published] == [
+            b"online",
+            *[b"{}"] * IN_FLIGHT,
+        ]
+        publisher._queue.settle(await publisher._queue.lend())
+    assert publisher.statistics().published == 0
 
 
 async def test_without_a_broker_the_newest_labels_are_kept_and_the_others_counted() -> None:

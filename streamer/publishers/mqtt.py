@@ -35,8 +35,9 @@ def root_topic(gateway: str) -> str:
 
 
 class _Sent(NamedTuple):
-    message: Message
     acknowledged: asyncio.Future[None]
+    queued: Message | None
+    """Leaves the queue then; None for what is published again."""
 
 
 class MqttPublisher(Publisher):
@@ -135,10 +136,7 @@ class MqttPublisher(Publisher):
 
     async def _serve(self, broker: MqttConnection) -> None:
         await self._announce(broker, b"online")
-        for message in list(self._retained.values()):
-            await broker.publish(message)
         self._queue.set_lossy(False)
-        self._connected.set()
         window = asyncio.Semaphore(IN_FLIGHT)
         sent: asyncio.Queue[_Sent] = asyncio.Queue(IN_FLIGHT)
         try:
@@ -171,15 +169,20 @@ class MqttPublisher(Publisher):
     ) -> None:
         # What a dying connection swallowed is sent again.
         self._queue.reclaim()
+        for message in list(self._retained.values()):
+            await window.acquire()
+            await sent.put(_Sent(broker.publish(message), None))
+        self._connected.set()
         while True:
             await window.acquire()
             message = await self._queue.lend()
-            await sent.put(_Sent(message, broker.publish(message)))
+            await sent.put(_Sent(broker.publish(message), message))
 
     async def _acknowledge(self, window: asyncio.Semaphore, sent: asyncio.Queue[_Sent]) -> None:
         while True:
-            message, acknowledged = await sent.get()
+            acknowledged, queued = await sent.get()
             await acknowledged
-            self._queue.settle(message)
             window.release()
-            self._published += 1
+            if queued is not None:
+                self._queue.settle(queued)
+                self._published += 1
