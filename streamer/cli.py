@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import shutil
 import signal
@@ -25,7 +26,12 @@ from device_adapters.mqtt.subscriber import MqttOptions
 from device_adapters.replay import ReplayAdapter, ReplayOptions
 from streamer import __version__
 from streamer.broker import EmbeddedBroker
-from streamer.config import GatewayConfig, read_gateway_config, read_mqtt_options
+from streamer.config import (
+    LONGEST_HOP_SECONDS,
+    GatewayConfig,
+    read_gateway_config,
+    read_mqtt_options,
+)
 from streamer.demo import run_demo
 from streamer.errors import StreamerError, TrainingError
 from streamer.gateway import Gateway, GatewayStatistics
@@ -78,6 +84,13 @@ BluetoothOption = Annotated[
 T = TypeVar("T")
 
 
+def _a_number(value: float | None) -> float | None:
+    # Not a number is in every range.
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is not a number")
+    return value
+
+
 def main() -> None:
     """Run the command line; what can go wrong is told in a line, with exit code 1."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
@@ -126,7 +139,15 @@ def replay(
         int | None, typer.Option(min=1, help="Cut the samples into batches of this many.")
     ] = None,
     bundle: BundleOption = DEFAULT_BUNDLE,
-    hop: Annotated[float | None, typer.Option(min=0.01, help="Seconds between two labels.")] = None,
+    hop: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=LONGEST_HOP_SECONDS,
+            callback=_a_number,
+            help="Seconds between two labels.",
+        ),
+    ] = None,
     mqtt: Annotated[
         str | None, typer.Option(help="Publish to this broker too, mqtt://host[:port].")
     ] = None,

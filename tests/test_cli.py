@@ -148,7 +148,8 @@ def test_what_is_wrong_is_told_in_a_line(tmp_path: Path, real_session: Path) -> 
 
 
 def test_nonsense_options_are_refused(real_session: Path) -> None:
-    for options in (["--speed", "fast"], ["--speed", "-1"], ["--batch", "0"], ["--hop", "0"]):
+    nonsense = [("--speed", "fast"), ("--speed", "-1"), ("--batch", "0")]
+    for options in nonsense + [("--hop", hop) for hop in ("0", "inf", "1e9", "nan")]:
         assert streamer("replay", real_session, *options, ok=False).returncode == 2
 
 
