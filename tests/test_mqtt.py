@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from conftest import EPOCH, Mosquitto, free_port, needs
 from device_adapters.errors import BrokerAddressError, MqttConnectionError
-from device_adapters.mqtt.client import IN_FLIGHT, Message, MqttConnection
+from device_adapters.mqtt.client import IN_FLIGHT, Message, MqttConnection, connection
 from device_adapters.mqtt.connection import BrokerAddress, split_url
 from device_adapters.replay import ReplayAdapter, ReplayOptions
 from device_adapters.synthetic import SyntheticAdapter, SyntheticOptions
@@ -361,6 +361,28 @@ async def test_the_embedded_broker_serves_publisher_and_subscriber() -> None:
             await publisher.publish(label(7))
             assert await first == label(7)
         await labels.aclose()
+
+
+async def test_the_embedded_broker_disconnects_a_client_that_stalls(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, no_leaked_tasks: None
+) -> None:
+    monkeypatch.setattr("streamer.broker.CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("streamer.broker.STALLED_SECONDS", 0.25)
+    port = free_port()
+    async with EmbeddedBroker("127.0.0.1", port) as broker:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04slow")
+        writer.write(b"\x82\x0a\x00\x01\x00\x05har/#\x00")
+        async with connection(BrokerAddress(url=f"mqtt://127.0.0.1:{port}")) as client:
+            async with asyncio.timeout(10):
+                while "har/#" not in broker._broker.subscriptions:
+                    await asyncio.sleep(0.01)
+                for _ in range(16):
+                    await client.publish(Message("har/home/anna/activity", bytes(1_000_000)))
+                while "slow" in broker._broker.sessions:
+                    await asyncio.sleep(0.01)
+            assert caplog.text.count("stalls; disconnected") == 1
+        writer.transport.abort()
 
 
 async def test_an_address_in_use_is_told_in_a_line(mosquitto: Mosquitto) -> None:
