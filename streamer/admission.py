@@ -74,7 +74,7 @@ class Admission:
 
     @property
     def refused(self) -> dict[str, StreamerError]:
-        """The streams that are refused now, with the reason; their names may be others' too."""
+        """The devices of which a stream is refused now, with the reason."""
         streams = self._streams.copy().items()
         found = {device: stream.refusal or stream.rival for device, stream in streams}
         return {device: error for device, error in found.items() if error is not None}

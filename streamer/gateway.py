@@ -47,7 +47,7 @@ class GatewayStatistics:
         wearers: of each wearer of several devices.
         publishers: of each publisher.
         devices: devices seen, recognised or not.
-        refused: the streams that are not recognised, with the reason.
+        refused: the devices of which a stream is not recognised, with the reason.
         turned_away: samples that the recogniser was not given.
     """
 

@@ -454,3 +454,17 @@ async def test_a_publisher_that_died_does_not_take_messages_in_silence() -> None
     await asyncio.gather(publisher._connection, return_exceptions=True)
     with pytest.raises(asyncio.CancelledError):
         await publisher.publish(label(0))
+
+
+async def test_what_ended_a_publisher_is_told_when_it_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> MqttConnection:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("streamer.publishers.mqtt.FAREWELL_SECONDS", 0.1)
+    publisher = MqttPublisher(BrokerAddress(), "home")
+    await publisher.__aenter__()
+    monkeypatch.setattr("streamer.publishers.mqtt.connection", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        await publisher.__aexit__()

@@ -119,6 +119,8 @@ class MqttPublisher(Publisher):
         while not self._connection.done():
             self._connection.cancel()
             await asyncio.wait([self._connection], timeout=FAREWELL_SECONDS)
+        if not self._connection.cancelled():
+            self._connection.result()  # raises what ended it, if nothing was published since
 
     async def _stay_connected(self) -> None:
         backoff = Backoff(f"broker {self._broker.url!r}")
