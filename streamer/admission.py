@@ -225,7 +225,6 @@ def _silence(stream: _Stream, batch: SampleBatch) -> float:
 
 
 def _may_be_mended(stream: _Stream, batch: SampleBatch) -> bool:
-    return (
-        isinstance(stream.refusal, ImplausibleStreamError)
-        and not 0 <= _silence(stream, batch) <= RESTART_SECONDS
-    )
+    # Time that goes far back is a restart; a little it goes back where the clock's offset moves.
+    silence = abs(_silence(stream, batch))
+    return isinstance(stream.refusal, ImplausibleStreamError) and silence > RESTART_SECONDS

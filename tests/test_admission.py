@@ -77,6 +77,13 @@ def test_one_that_never_pauses_is_not_checked_again(admission: Admission) -> Non
     assert list(admission.refused) == ["wrist"]
 
 
+def test_an_offset_that_moves_is_no_silence(admission: Admission) -> None:
+    admission.push_all([(INFO, WRONG)])
+    moved = replace(later(worn_samples(1000), 20), clock_offset_s=-0.03)
+    assert admission.push_all([(INFO, moved)]) == []
+    assert list(admission.refused) == ["wrist"]
+
+
 def test_another_description_opens_the_stream_anew(admission: Admission) -> None:
     labels = admission.push_all(
         [(INFO, WRONG), (replace(INFO, conversion="g to m/s2"), later(worn_samples(1000), 20))]
