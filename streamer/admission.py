@@ -1,12 +1,14 @@
 """Which streams the recogniser takes: those that fit the bundle, by description and by samples."""
 
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from device_adapters.samples import SampleBatch, StreamInfo
 from streamer.errors import (
     ImplausibleStreamError,
+    NameInUseError,
     StreamerError,
     StreamMismatchError,
     WearerError,
@@ -16,7 +18,8 @@ from streamer.stream_check import Severity, StreamCheck
 from streamer.wearers import Wearers
 
 RESTART_SECONDS = 5.0
-"""A refused stream that was silent for longer may have been mended meanwhile."""
+"""A refused stream that was silent for longer may have been mended meanwhile, and the name of one
+that was may pass to another source."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +31,19 @@ class _Stream:
     """Until it is done."""
 
     refusal: StreamerError | None = None
-    newest: float = 0.0
-    """Time of the newest sample, kept while it is refused."""
+    rival: NameInUseError | None = None
+    """Why another source's samples under this name are turned away."""
+
+    findings: tuple[str, ...] = ()
+    newest: float = -math.inf
+    """Time of the newest sample on the gateway's clock."""
+
+    def status(self) -> StreamStatus:
+        """Return what is to be told of it."""
+        told = self.findings if self.refusal is None else (str(self.refusal),)
+        if self.rival is not None:
+            told = (*told, str(self.rival))
+        return StreamStatus(self.info.device, self.refusal is None, told)
 
 
 class Admission:
@@ -37,7 +51,9 @@ class Admission:
 
     A stream is labelled from its first sample on; when the check finds its labels nonsense they
     end with the check's last sample. It is held to the bundle again when its description changes,
-    and checked again, without labels meanwhile, when it comes back after a silence.
+    and checked again, without labels meanwhile, when it comes back after a silence. A batch that
+    came before its stream's description changed, and has other channels, is turned away. So is a
+    stream of another adapter under a name that is in use.
 
     Args:
         wearers: what turns admitted samples into labels.
@@ -48,18 +64,30 @@ class Admission:
         self._wearers = wearers
         self._check_streams = check_streams
         self._streams: dict[str, _Stream] = {}
-        self._refused: dict[str, StreamerError] = {}
         self._admitted: list[SampleBatch] = []
         self._closing: list[str] = []
         self._labels: list[Label] = []
         self._logged: dict[str, str] = {}
         self._told: dict[str, StreamStatus] = {}
         self._news: list[StreamStatus] = []
+        self._turned_away = 0
 
     @property
     def refused(self) -> dict[str, StreamerError]:
-        """The streams that are refused now, with the reason."""
-        return dict(self._refused)
+        """The devices of which a stream is refused now, with the reason."""
+        streams = self._streams.copy().items()
+        found = {device: stream.refusal or stream.rival for device, stream in streams}
+        return {device: error for device, error in found.items() if error is not None}
+
+    @property
+    def devices(self) -> int:
+        """Devices seen so far."""
+        return len(self._streams)
+
+    @property
+    def turned_away(self) -> int:
+        """Samples that the recogniser was not given."""
+        return self._turned_away
 
     def news(self) -> list[StreamStatus]:
         """Return what became of streams since this was asked before; no more than has changed."""
@@ -72,14 +100,36 @@ class Admission:
             stream = self._streams.get(info.device)
             # Adapters hand out the same description each time; comparing all its fields is dear.
             if stream is None or (stream.info is not info and stream.info != info):
-                stream = self._start(info)
+                stream = self._described_anew(stream, info, batch)
+            # A batch of other channels waited while its stream became another.
+            if stream is None or batch.values.shape[1] != len(info.channels):
+                self._turned_away += len(batch)
+                continue
             if stream.check is None and stream.refusal is None:
                 self._admitted.append(batch)
-            else:
+            elif len(batch):
                 self._take(stream, batch)
+            if len(batch):
+                stream.newest = batch.end + batch.clock_offset_s
         self._flush()
         labels, self._labels = self._labels, []
         return labels
+
+    def _described_anew(
+        self, known: _Stream | None, info: StreamInfo, batch: SampleBatch
+    ) -> _Stream | None:
+        """Return the stream that a description begins; None if another source has its name."""
+        if (
+            known is None
+            or known.info.adapter == info.adapter
+            or _silence(known, batch) > RESTART_SECONDS
+        ):
+            return self._start(info)
+        if known.rival is None:
+            known.rival = NameInUseError(info.device, info.adapter, known.info.adapter)
+            self._tell(known)
+            self._log_once(info.device, known.rival)
+        return None
 
     def _start(self, info: StreamInfo) -> _Stream:
         stream = _Stream(info)
@@ -88,31 +138,33 @@ class Admission:
         except (StreamMismatchError, WearerError) as error:
             self._refuse(stream, error)
         else:
-            self._refused.pop(info.device, None)
             if self._check_streams:
                 stream.check = self._new_check(info)
             else:
-                self._tell(StreamStatus(info.device, recognised=True))
+                self._tell(stream)
         self._streams[info.device] = stream
         return stream
 
     def _take(self, stream: _Stream, batch: SampleBatch) -> None:
         """Take a batch of a stream that is being checked, or refused."""
-        if not len(batch):
-            return
+        passed = self._passed(stream, batch)
+        self._turned_away += len(batch) - len(passed)
+        if len(passed):
+            self._admitted.append(passed)
+
+    def _passed(self, stream: _Stream, batch: SampleBatch) -> SampleBatch:
+        """Return the part of a batch that is recognised, and judge the stream when it is time."""
         if _may_be_mended(stream, batch):
             stream.check = self._new_check(stream.info)
-        stream.newest = float(batch.times[-1])
         if stream.check is None:
-            return
+            return batch.part(0, 0)
         used = stream.check.push(batch)
         before = stream.refusal
         if stream.check.findings is not None:
             self._judge(stream, stream.check)
         if before is None:
-            self._admitted.append(batch if stream.refusal is None else batch.part(0, used))
-        elif stream.refusal is None:
-            self._admitted.append(batch.part(used, len(batch)))
+            return batch if stream.refusal is None else batch.part(0, used)
+        return batch.part(used if stream.refusal is None else len(batch), len(batch))
 
     def _judge(self, stream: _Stream, check: StreamCheck) -> None:
         stream.check = None
@@ -124,10 +176,10 @@ class Admission:
         if nonsense:
             self._refuse(stream, ImplausibleStreamError(device, tuple(nonsense)))
             return
-        self._tell(StreamStatus(device, recognised=True, findings=tuple(f.text for f in findings)))
-        if stream.refusal is not None:
-            stream.refusal = None
-            del self._refused[device]
+        refused, stream.refusal = stream.refusal, None
+        stream.findings = tuple(finding.text for finding in findings)
+        self._tell(stream)
+        if refused is not None:
             self._open(stream.info)
 
     def _open(self, info: StreamInfo) -> None:
@@ -136,19 +188,22 @@ class Admission:
         self._wearers.open(info)
 
     def _refuse(self, stream: _Stream, error: StreamerError) -> None:
-        device = stream.info.device
-        stream.refusal = self._refused[device] = error
-        self._closing.append(device)
-        self._tell(StreamStatus(device, recognised=False, findings=(str(error),)))
-        # Two adapters may claim one name and change the description with every batch.
-        if self._logged.get(device) != str(error):
-            self._logged[device] = str(error)
-            _log.error("%s; its samples are not recognised", error)
+        stream.refusal = error
+        self._closing.append(stream.info.device)
+        self._tell(stream)
+        self._log_once(stream.info.device, error)
 
-    def _tell(self, status: StreamStatus) -> None:
+    def _tell(self, stream: _Stream) -> None:
+        status = stream.status()
         if self._told.get(status.device) != status:
             self._told[status.device] = status
             self._news.append(status)
+
+    def _log_once(self, device: str, error: StreamerError) -> None:
+        # Two adapters of a kind may claim one name and change the description with every batch.
+        if self._logged.get(device) != str(error):
+            self._logged[device] = str(error)
+            _log.error("%s; its samples are not recognised", error)
 
     def _flush(self) -> None:
         self._labels += self._wearers.push_all(self._admitted)
@@ -162,8 +217,14 @@ class Admission:
         return StreamCheck(info, channels, gravity=self._wearers.manifest.gravity)
 
 
+def _silence(stream: _Stream, batch: SampleBatch) -> float:
+    """Return the seconds from the stream's newest sample to a batch's first; 0 if it is empty."""
+    if not len(batch):
+        return 0.0
+    return float(batch.times[0]) + batch.clock_offset_s - stream.newest
+
+
 def _may_be_mended(stream: _Stream, batch: SampleBatch) -> bool:
-    silence = float(batch.times[0]) - stream.newest
-    return (
-        isinstance(stream.refusal, ImplausibleStreamError) and not 0 <= silence <= RESTART_SECONDS
-    )
+    # Time that goes far back is a restart; a little it goes back where the clock's offset moves.
+    silence = abs(_silence(stream, batch))
+    return isinstance(stream.refusal, ImplausibleStreamError) and silence > RESTART_SECONDS

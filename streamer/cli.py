@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import shutil
 import signal
@@ -25,7 +26,12 @@ from device_adapters.mqtt.subscriber import MqttOptions
 from device_adapters.replay import ReplayAdapter, ReplayOptions
 from streamer import __version__
 from streamer.broker import EmbeddedBroker
-from streamer.config import GatewayConfig, read_gateway_config, read_mqtt_options
+from streamer.config import (
+    LONGEST_HOP_SECONDS,
+    GatewayConfig,
+    read_gateway_config,
+    read_mqtt_options,
+)
 from streamer.demo import run_demo
 from streamer.errors import StreamerError, TrainingError
 from streamer.gateway import Gateway, GatewayStatistics
@@ -35,13 +41,14 @@ from streamer.listen import wearable_named
 from streamer.publishers import Publisher
 from streamer.publishers.console import ConsolePublisher, as_json, as_text
 from streamer.publishers.mqtt import MqttPublisher, root_topic
-from streamer.recognizer import Recognizer
+from streamer.recognizer import Recognizer, RecognizerStatistics
 from streamer.recorder import Recorder
 from streamer.scan import print_wearables, show_wearables
 from streamer.share.packaged import DEFAULT_BUNDLE, find_bundle, packaged_bundles
 from streamer.share.runtime import ShareModel
 from streamer.subscription import subscribe
 from streamer.watch import watch as watch_labels
+from streamer.wearers import JoinedDeviceStatistics
 
 app = typer.Typer(
     help="Streaming human-activity recognition: wearables in, activity words out over MQTT.",
@@ -75,6 +82,13 @@ BluetoothOption = Annotated[
     ),
 ]
 T = TypeVar("T")
+
+
+def _a_number(value: float | None) -> float | None:
+    # Not a number is in every range.
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is not a number")
+    return value
 
 
 def main() -> None:
@@ -125,7 +139,15 @@ def replay(
         int | None, typer.Option(min=1, help="Cut the samples into batches of this many.")
     ] = None,
     bundle: BundleOption = DEFAULT_BUNDLE,
-    hop: Annotated[float | None, typer.Option(min=0.01, help="Seconds between two labels.")] = None,
+    hop: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=LONGEST_HOP_SECONDS,
+            callback=_a_number,
+            help="Seconds between two labels.",
+        ),
+    ] = None,
     mqtt: Annotated[
         str | None, typer.Option(help="Publish to this broker too, mqtt://host[:port].")
     ] = None,
@@ -557,14 +579,19 @@ async def _serve(
 
 def _account(counts: GatewayStatistics) -> str:
     """Return what became of everything, in a line."""
-    taken = counts.recognizer
-    rejected = taken.out_of_order + taken.not_finite
+    joined = [device for wearer in counts.wearers for device in wearer.devices]
+    taken: list[RecognizerStatistics | JoinedDeviceStatistics] = [counts.recognizer, *joined]
+    samples = sum(own.samples for own in taken)
+    rejected = sum(own.out_of_order + own.impossible for own in taken)
+    # The recogniser misses most of what the adapters know to be lost, and some that they do not.
+    lost = max(sum(own.lost for own in taken), sum(adapter.lost for adapter in counts.adapters))
+    no_samples = sum(adapter.rejected for adapter in counts.adapters)
     dropped = sum(adapter.dropped for adapter in counts.adapters)
     undelivered = sum(publisher.dropped + publisher.queued for publisher in counts.publishers)
     return (
-        f"{taken.samples} samples of {taken.streams} wearables ({taken.lost} lost, "
-        f"{dropped} dropped, {rejected} rejected), {taken.labels} labels, "
-        f"{undelivered} messages undelivered"
+        f"{samples} samples of {counts.devices} wearables ({lost} lost, {dropped} dropped, "
+        f"{rejected} rejected, {counts.turned_away} turned away), {no_samples} messages rejected, "
+        f"{counts.recognizer.labels} labels, {undelivered} messages undelivered"
     )
 
 

@@ -16,6 +16,7 @@ from streamer.share.packaged import DEFAULT_BUNDLE
 from streamer.wearers import WearerConfig
 
 DEFAULT_LISTEN = "127.0.0.1:1883"
+LONGEST_HOP_SECONDS = 60.0
 
 
 class ModelConfig(Section):
@@ -29,7 +30,7 @@ class ModelConfig(Section):
     """
 
     bundle: Path = Path(DEFAULT_BUNDLE)
-    hop_s: float | None = Field(default=None, gt=0, le=60)
+    hop_s: float | None = Field(default=None, gt=0, le=LONGEST_HOP_SECONDS)
     check_streams: bool = True
 
 

@@ -34,6 +34,8 @@ def read_config(path: Path, model: type[Model]) -> Model:
         raise ConfigError(path, "", f"is not UTF-8 text: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, "", f"is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(path, "", "is nested too deeply; no setting is") from error
     return validate(path, model, content)
 
 

@@ -53,6 +53,19 @@ class ImplausibleStreamError(RefusedStreamError):
         super().__init__(device, f"is not what it is said to be: {'; '.join(reasons)}")
 
 
+class NameInUseError(RefusedStreamError):
+    """A stream from one adapter under the name of a stream from another."""
+
+    def __init__(self, device: str, adapter: str, known: str) -> None:
+        self.adapter = adapter
+        self.known = known
+        super().__init__(
+            device,
+            f"comes from the adapter {adapter!r} too, while one from the adapter {known!r} has "
+            "this name; rename either device",
+        )
+
+
 class WearerError(StreamerError):
     """A wearer that can't be made of its devices."""
 

@@ -1,6 +1,7 @@
 """Wires adapters, recogniser, recorder and publishers; the only place that knows them all."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from device_adapters.adapter import AdapterStatistics, DeviceAdapter
 from device_adapters.samples import SampleBatch, StreamInfo
 from streamer.admission import Admission
 from streamer.errors import StreamerError
-from streamer.messages import Label, StreamStatus
+from streamer.messages import Label, Segment, StreamStatus
 from streamer.publishers import Publisher, PublisherStatistics
 from streamer.recognizer import LARGEST_BATCH, Recognizer, RecognizerStatistics
 from streamer.recorder import Recorder
@@ -27,6 +28,11 @@ SENDING_TURNS = 4
 """Turns of the event loop after which what was published is on its way: a publisher's queue takes
 one, a client's task another, and the writer of its socket two."""
 
+ENDING_SECONDS = 5.0
+"""How long the ends of segments may wait for a publisher that stalls."""
+
+_log = logging.getLogger(__name__)
+
 _Arrival = tuple[StreamInfo, SampleBatch]
 
 
@@ -40,7 +46,9 @@ class GatewayStatistics:
         recognizer: of the recogniser.
         wearers: of each wearer of several devices.
         publishers: of each publisher.
-        refused: the streams that are not recognised, with the reason.
+        devices: devices seen, recognised or not.
+        refused: the devices of which a stream is not recognised, with the reason.
+        turned_away: samples that the recogniser was not given.
     """
 
     adapters: tuple[AdapterStatistics, ...]
@@ -48,7 +56,9 @@ class GatewayStatistics:
     recognizer: RecognizerStatistics
     wearers: tuple[WearerStatistics, ...]
     publishers: tuple[PublisherStatistics, ...]
+    devices: int
     refused: dict[str, StreamerError]
+    turned_away: int
 
 
 class Gateway:
@@ -100,10 +110,13 @@ class Gateway:
                 await stack.enter_async_context(publisher)
             for adapter in self._adapters:
                 await stack.enter_async_context(adapter)
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._recognize(), name="recognize")
-                await self._pump_all()
-                await self._waiting.put(None)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._recognize(), name="recognize")
+                    await self._pump_all()
+                    await self._waiting.put(None)
+            finally:
+                await self._end_segments()
 
     def statistics(self) -> GatewayStatistics:
         """Return the counts of every part."""
@@ -113,7 +126,9 @@ class Gateway:
             recognizer=self._recognizer.statistics(),
             wearers=self._wearers.statistics(),
             publishers=tuple(publisher.statistics() for publisher in self._publishers),
+            devices=self._admission.devices,
             refused=self._admission.refused,
+            turned_away=self._admission.turned_away,
         )
 
     async def _pump_all(self) -> None:
@@ -158,6 +173,10 @@ class Gateway:
         for status in news:
             for publisher in self._publishers:
                 await publisher.tell(status)
+        newest = {status.device: status for status in news}
+        for device, status in newest.items():
+            if not status.recognised:
+                await self._publish_segments(self._segments.end(device))
 
     async def _deliver(self, labels: Sequence[Label]) -> None:
         if not labels:
@@ -170,6 +189,17 @@ class Gateway:
         # The labels leave now; what they mean for the segments is worked out meanwhile.
         for _ in range(SENDING_TURNS):
             await asyncio.sleep(0)
-        for segment in self._segments.push(labels):
+        await self._publish_segments(self._segments.push(labels))
+
+    async def _publish_segments(self, segments: Sequence[Segment]) -> None:
+        for segment in segments:
             for publisher in self._publishers:
                 await publisher.publish_segment(segment)
+
+    async def _end_segments(self) -> None:
+        ended = self._segments.end_all()
+        try:
+            async with asyncio.timeout(ENDING_SECONDS):
+                await self._publish_segments(ended)
+        except TimeoutError:
+            _log.warning("not all of %d segments could be ended: a publisher stalls", len(ended))

@@ -7,27 +7,45 @@ byte; times are the samples' own.
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from typing import Annotated
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
+from device_adapters.samples import check_name
 from streamer.errors import MessageError
+
+FIRST_YEAR, LAST_YEAR = -62_135_596_800.0, 253_402_300_799.0
+"""Seconds since the epoch of the years 1 and 9999: times that a calendar knows."""
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{text!r} holds a character that can't be shown")
+    return text
+
+
+# What `parse_label` holds other people's messages to; labels of our own are so by construction.
+Name = Annotated[str, AfterValidator(check_name)]
+Words = Annotated[str, AfterValidator(_printable)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=FIRST_YEAR, le=LAST_YEAR)]
 
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
     """Another label that the window might have had, and its probability."""
 
-    label: str
-    p: float
+    label: Words
+    p: Share
 
 
 @dataclass(frozen=True, slots=True)
 class TimeSpan:
     """From the first sample to the last, seconds since the epoch."""
 
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
 
     @property
     def middle(self) -> float:
@@ -53,14 +71,14 @@ class Label:
         seq: counts the wearer's labels from 0.
     """
 
-    wearer: str
-    devices: tuple[str, ...]
-    label: str
-    words: tuple[str, ...]
-    p: float
+    wearer: Name
+    devices: tuple[Name, ...]
+    label: Words
+    words: tuple[Words, ...]
+    p: Share
     alternatives: tuple[Alternative, ...]
     window: TimeSpan
-    observed: float
+    observed: Share
     lost: int
     model: str
     seq: int
@@ -137,11 +155,13 @@ def parse_label(topic: str, payload: bytes) -> Label:
     """Return the label in an activity message.
 
     Raises:
-        MessageError: the payload is not one.
+        MessageError: the payload is not one: a key is missing or of another type, a share is not
+            from 0 to 1, a time is of no year that a calendar knows, or a text can't be shown.
     """
     try:
         return _label_type().validate_json(payload)
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"]))
-        raise MessageError(topic, f"is no label: {place or 'payload'}: {fault['msg']}") from error
+        reason = fault["msg"].removeprefix("Value error, ")
+        raise MessageError(topic, f"is no label: {place or 'payload'}: {reason}") from error

@@ -29,15 +29,15 @@ TIME_DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class RecognizerStatistics:
-    """What has gone through a recogniser.
+    """What has gone through a recogniser since it was made.
 
     Attributes:
-        streams: open streams.
+        streams: streams that are open now.
         samples: samples taken in.
         labels: labels given out.
         lost: samples that the streams are known to lack.
         out_of_order: samples rejected because they were not later than the one before.
-        not_finite: samples rejected because a value was not a number.
+        impossible: samples rejected for a value that is not a number, or that no sensor reads.
     """
 
     streams: int
@@ -45,7 +45,7 @@ class RecognizerStatistics:
     labels: int
     lost: int
     out_of_order: int
-    not_finite: int
+    impossible: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,11 @@ class Recognizer:
         self._resampler = Resampler(rate, channels)
         self._buffers = HopBuffers(self.manifest.window, self.hop, channels)
         self._states = StreamStates(model, self.hop, self._slots.capacity)
-        self._samples = np.zeros(self._slots.capacity, dtype=np.int64)
-        self._lost = np.zeros(self._slots.capacity, dtype=np.int64)
-        self._labels = np.zeros(self._slots.capacity, dtype=np.int64)
+        self._seqs = np.zeros(self._slots.capacity, dtype=np.int64)
+        self._seqs_of_closed: dict[str, int] = {}
+        self._samples = 0
+        self._lost = 0
+        self._labels = 0
 
     @classmethod
     def load(cls, bundle: Path | str, hop_s: float | None = None) -> Self:
@@ -122,18 +124,17 @@ class Recognizer:
         slot = self._slots.add(info.device)
         if self._slots.capacity > len(self._devices):
             self._grow(self._slots.capacity)
-        self._streams[info.device] = _Stream(info, slot, None if same else order)
         self._devices[slot] = info.device
         self._offsets[slot] = HostOffset()
         self._resampler.start(slot, info.rate_hz)
-        for counts in (self._samples, self._lost, self._labels):
-            counts[slot] = 0
+        self._seqs[slot] = self._seqs_of_closed.pop(info.device, 0)
+        self._streams[info.device] = _Stream(info, slot, None if same else order)
         return slot
 
     def close(self, device: str) -> None:
-        """Forget a stream."""
+        """Forget a stream; if it is opened again its labels are counted on."""
         if self._streams.pop(device, None) is not None:
-            self._slots.remove(device)
+            self._seqs_of_closed[device] = int(self._seqs[self._slots.remove(device)])
 
     def push(self, batch: SampleBatch) -> list[Label]:
         """Take a batch and return the labels of the windows that it completes, oldest first.
@@ -159,7 +160,7 @@ class Recognizer:
             return []
         runs = self._resampler.push(slots, ordered)
         if runs.lost.any():
-            np.add.at(self._lost, runs.slots.repeat(runs.lengths), runs.lost)
+            self._lost += int(runs.lost.sum())
         return self.push_grid(runs)
 
     def push_grid(self, runs: GridRuns) -> list[Label]:
@@ -183,24 +184,21 @@ class Recognizer:
         )
 
     def statistics(self) -> RecognizerStatistics:
-        """Return the counts of the open streams."""
-        slots = [stream.slot for stream in self._streams.values()]
+        """Return the counts of all streams; also while another thread pushes."""
         return RecognizerStatistics(
-            streams=len(slots),
-            samples=int(self._samples[slots].sum()),
-            labels=int(self._labels[slots].sum()),
-            lost=int(self._lost[slots].sum()),
-            out_of_order=int(self._resampler.out_of_order[slots].sum()),
-            not_finite=int(self._resampler.not_finite[slots].sum()),
+            streams=len(self._streams),
+            samples=self._samples,
+            labels=self._labels,
+            lost=self._lost,
+            out_of_order=self._resampler.out_of_order,
+            impossible=self._resampler.impossible,
         )
 
     def _grow(self, capacity: int) -> None:
         self._devices += [""] * (capacity - len(self._devices))
         self._offsets += [HostOffset() for _ in range(capacity - len(self._offsets))]
         self._states.grow(capacity)
-        self._samples = grown(self._samples, capacity)
-        self._lost = grown(self._lost, capacity)
-        self._labels = grown(self._labels, capacity)
+        self._seqs = grown(self._seqs, capacity)
 
     def _stream(self, batch: SampleBatch) -> _Stream:
         """Return whose batch it is, and count its samples."""
@@ -208,7 +206,7 @@ class Recognizer:
             self.open(self.own_kind(batch.device))
         stream = self._streams[batch.device]
         check_batch(batch, stream.info)
-        self._samples[stream.slot] += len(batch)
+        self._samples += len(batch)
         if len(batch):
             self._offsets[stream.slot].note(batch.end, batch.host_offset_s)
         return stream
@@ -231,8 +229,9 @@ class Recognizer:
         offsets = [
             self._offsets[slot].at(end) for slot, end in zip(slots, ends.tolist(), strict=True)
         ]
-        seqs = self._labels[hops.slots]
-        self._labels[hops.slots] += 1
+        seqs = self._seqs[hops.slots]
+        self._seqs[hops.slots] += 1
+        self._labels += len(seqs)
         columns = (
             ranked,
             shares,

@@ -38,6 +38,9 @@ TIME_TOLERANCE_SECONDS = 1e-6
 SHORTEST_GAP_PERIODS = 1.5
 """Samples at least so far apart have others missing between them."""
 
+LARGEST_READING = 1e6
+"""m/s2 or rad/s; no wearable's sensor comes near. Beyond about 1e38 float32 would overflow."""
+
 _Entry = tuple[int, SampleBatch]
 """A batch with its slot."""
 
@@ -129,8 +132,8 @@ class Resampler:
         channels: number of channels.
 
     Attributes:
-        out_of_order: samples of each slot that were not later than the one before, int64 [slots].
-        not_finite: samples of each slot in which something was not a number, int64 [slots].
+        out_of_order: samples rejected because they were not later than the one before.
+        impossible: samples rejected for a value that is not a number, or that no sensor reads.
     """
 
     def __init__(self, rate_hz: float, channels: int) -> None:
@@ -145,8 +148,8 @@ class Resampler:
         self._newest = np.full(FIRST_SLOTS, -np.inf)
         self._following = np.zeros(FIRST_SLOTS, dtype=np.intp)
         self._silent = np.ones(FIRST_SLOTS, dtype=np.bool_)
-        self.out_of_order = np.zeros(FIRST_SLOTS, dtype=np.int64)
-        self.not_finite = np.zeros(FIRST_SLOTS, dtype=np.int64)
+        self.out_of_order = 0
+        self.impossible = 0
 
     def start(self, slot: int, rate_hz: float) -> None:
         """Begin a new stream in a slot.
@@ -164,8 +167,6 @@ class Resampler:
         self._widening[slot] = widening_of(rate_hz, self._rate)
         self._newest[slot] = -np.inf
         self._silent[slot] = True
-        self.out_of_order[slot] = 0
-        self.not_finite[slot] = 0
 
     def push(self, slots: Sequence[int], batches: Sequence[SampleBatch]) -> GridRuns:
         """Take batches and return the grid points that they complete.
@@ -192,40 +193,47 @@ class Resampler:
         self._newest = grown(self._newest, capacity)
         self._following = grown(self._following, capacity)
         self._silent = grown(self._silent, capacity)
-        self.out_of_order = grown(self.out_of_order, capacity)
-        self.not_finite = grown(self.not_finite, capacity)
 
-    def _gathered(self, entries: Sequence[_Entry]) -> tuple[Indices, Floats]:
-        """Return the slot and the row of every sample."""
+    def _gathered(self, entries: Sequence[_Entry]) -> tuple[Indices, Floats, Bools]:
+        """Return the slot and the row of every sample, and whether each value is possible."""
         lengths = [len(batch) for _, batch in entries]
         slots = np.array([slot for slot, _ in entries], dtype=np.intp).repeat(lengths)
         rows = np.empty((len(slots), self._nothing.shape[1]))
         np.concatenate([batch.times for _, batch in entries], out=rows[:, TIME])
-        np.concatenate([batch.values for _, batch in entries], out=rows[:, VALUES:])
+        values = np.concatenate([batch.values for _, batch in entries])
+        rows[:, VALUES:] = values
         rows[:, REAL] = 1.0
         rows[:, LOST] = 0.0
-        return slots, rows
+        return slots, rows, are_possible(values)
 
-    def _accepted(self, slots: Indices, rows: Floats) -> tuple[_Samples, Bools]:
-        """Return the samples that are numbers and later than the one before, and which they are."""
-        finite: Bools = np.isfinite(rows)
-        if finite.all():
+    def _accepted(
+        self, slots: Indices, rows: Floats, values_possible: Bools
+    ) -> tuple[_Samples, Bools]:
+        """Return the samples that are possible and later than the one before, and which they are.
+
+        Args:
+            slots: whose each is, [n].
+            rows: as those of `Stretches`, [n, 3 + channels].
+            values_possible: bool [n, channels].
+        """
+        times_finite = np.isfinite(rows[:, TIME])
+        if values_possible.all() and times_finite.all():
             samples = _Samples.of(slots, rows, self._newest)
             if (samples.steps > 0).all():
                 return samples, np.ones(len(rows), dtype=np.bool_)
-        accepted = self._sifted(slots, rows, np.all(finite, axis=1))
+        accepted = self._sifted(slots, rows, times_finite & values_possible.all(axis=1))
         return _Samples.of(slots[accepted], rows[accepted], self._newest), accepted
 
-    def _sifted(self, slots: Indices, rows: Floats, finite: Bools) -> Bools:
-        """Return which of the samples that are numbers are accepted; count all others."""
-        accepted = finite.copy()
-        numbers = _Samples.of(slots[finite], rows[finite], self._newest)
-        for slot in set(numbers.slots[numbers.steps <= 0].tolist()):
-            own = (finite & (slots == slot)).nonzero()[0]
+    def _sifted(self, slots: Indices, rows: Floats, possible: Bools) -> Bools:
+        """Return which of the samples that are possible are accepted; count all others."""
+        accepted = possible.copy()
+        sound = _Samples.of(slots[possible], rows[possible], self._newest)
+        for slot in set(sound.slots[sound.steps <= 0].tolist()):
+            own = (possible & (slots == slot)).nonzero()[0]
             times = np.append(self._newest[slot], rows[own, TIME])
             accepted[own] = times[1:] > np.maximum.accumulate(times)[:-1]
-        np.add.at(self.not_finite, slots[~finite], 1)
-        np.add.at(self.out_of_order, slots[finite & ~accepted], 1)
+        self.impossible += int((~possible).sum())
+        self.out_of_order += int((possible & ~accepted).sum())
         return accepted
 
     def _declare(self, entries: Sequence[_Entry], samples: _Samples, accepted: Bools) -> None:
@@ -332,6 +340,11 @@ class Resampler:
             *(column.tolist() for column in (stretches.slots, oldest, stretches.ends)), strict=True
         ):
             self._kept[slot] = stretches.rows[begin:end].copy()
+
+
+def are_possible(values: NDArray[np.float32]) -> Bools:
+    """Return whether each value is a number that a sensor may have read."""
+    return np.abs(values) <= LARGEST_READING
 
 
 def _observed(stretches: Stretches, points: GridPoints) -> Bools:

@@ -56,6 +56,18 @@ class SegmentTracker:
         """Take wearers' next labels; return what they mean, a wearer's oldest first."""
         return [told for group in _one_of_each(labels) for told in self._push(group)]
 
+    def end(self, wearer: str) -> list[Segment]:
+        """Forget a wearer; return the end of the segment, if there is one."""
+        if wearer not in self._slots:
+            return []
+        ended = self._segment(SegmentEvent.END, wearer)
+        self._end[self._slots.remove(wearer)] = 0
+        return [ended]
+
+    def end_all(self) -> list[Segment]:
+        """Forget all wearers; return the ends of their segments."""
+        return [told for wearer in list(self._slots) for told in self.end(wearer)]
+
     def _push(self, labels: Sequence[Label]) -> list[Segment]:
         slots = np.array([self._slot(label.wearer) for label in labels])
         middles = np.array([label.window.middle for label in labels])

@@ -1,5 +1,6 @@
 """Places in arrays for streams that come and go."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ class Slots:
 
     def __len__(self) -> int:
         return len(self._of)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._of)
 
     def __contains__(self, name: str) -> bool:
         return name in self._of

@@ -20,6 +20,7 @@ from device_adapters.samples import (
     SampleBatch,
     StreamInfo,
 )
+from streamer.resample import LARGEST_READING, are_possible
 
 CHECKED_SECONDS = 5.0
 """Several steps of a walk, many times a free fall."""
@@ -113,14 +114,19 @@ class StreamCheck:
         times = np.concatenate([batch.times for batch in self._batches])
         rows = np.concatenate([batch.values for batch in self._batches])
         times, rows = times[: len(times) - spare], rows[: len(rows) - spare]
-        sound = np.isfinite(rows).all(axis=1)
-        rows = (rows if sound.all() else rows[sound]).astype(np.float64)
-        yield from _rate_findings(info.rate_hz, times)
-        if not len(rows):
-            return
         columns = [info.channels.index(name) for name in self._channels]
         units = [info.units[column] for column in columns]
-        values = rows[:, columns]
+        rows = rows[:, columns]
+        sound = are_possible(rows).all(axis=1)
+        values = (rows if sound.all() else rows[sound]).astype(np.float64)
+        yield from _rate_findings(info.rate_hz, times)
+        if not len(values):
+            yield Finding(
+                Severity.WARN,
+                f"none of its samples has a number below {LARGEST_READING:g} for each of "
+                f"{', '.join(self._channels)}; check the sensors and how the adapter reads them",
+            )
+            return
         for sensor, axes in _sensors(self._channels):
             vectors = values[:, axes]
             if units[axes[0]] == ANGULAR_VELOCITY:

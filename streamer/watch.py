@@ -21,7 +21,7 @@ async def watch(labels: AsyncIterator[Label], console: Console) -> None:
     """Show labels until they end: a table that lives in a terminal, lines elsewhere."""
     if not console.is_terminal:
         async for label in labels:
-            console.print(as_text(label), highlight=False, soft_wrap=True)
+            console.print(Text(as_text(label)), soft_wrap=True)
         return
     newest: dict[str, tuple[Label, float]] = {}
     with Live(
@@ -41,11 +41,11 @@ def wearer_table(newest: dict[str, tuple[Label, float]]) -> Table:
     now = time.monotonic()
     for wearer, (label, came) in sorted(newest.items()):
         table.add_row(
-            wearer,
+            Text(wearer),
             Text(label.label, style="bold"),
             probability_bar(label.p),
             f"{label.observed:.0%}",
-            ", ".join(f"{other.label} {other.p:.0%}" for other in label.alternatives[:2]),
+            Text(", ".join(f"{other.label} {other.p:.0%}" for other in label.alternatives[:2])),
             style="dim" if now - came > STALE_SECONDS else "",
         )
     return table

@@ -80,7 +80,7 @@ class JoinedDeviceStatistics:
         samples: samples taken in.
         lost: samples that its stream is known to lack.
         out_of_order: samples rejected because they were not later than the one before.
-        not_finite: samples rejected because a value was not a number.
+        impossible: samples rejected for a value that is not a number, or that no sensor reads.
         late: points of the model's grid that came after the others had gone on.
         missing: points of the model's grid that it was missing from.
     """
@@ -89,7 +89,7 @@ class JoinedDeviceStatistics:
     samples: int
     lost: int
     out_of_order: int
-    not_finite: int
+    impossible: int
     late: int
     missing: int
 
@@ -389,8 +389,8 @@ class _Input:
             device,
             self._samples,
             self._lost,
-            int(self._resampler.out_of_order[0]),
-            int(self._resampler.not_finite[0]),
+            self._resampler.out_of_order,
+            self._resampler.impossible,
             late,
             missing,
         )

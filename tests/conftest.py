@@ -1,6 +1,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -128,6 +129,11 @@ class Mosquitto:
         self._process.kill()
         self._process.wait()
         self._process = None
+
+    def stall(self) -> None:
+        """Let it keep its connections and answer nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
 
     def close(self) -> None:
         if self._process is not None:

@@ -9,6 +9,7 @@ import pytest
 from conftest import cut, stream_info, worn_samples
 from device_adapters.samples import STANDARD_GRAVITY, SampleBatch, StreamInfo
 from streamer.admission import Admission
+from streamer.errors import NameInUseError
 from streamer.recognizer import Recognizer
 from streamer.wearers import Wearers
 
@@ -76,6 +77,13 @@ def test_one_that_never_pauses_is_not_checked_again(admission: Admission) -> Non
     assert list(admission.refused) == ["wrist"]
 
 
+def test_an_offset_that_moves_is_no_silence(admission: Admission) -> None:
+    admission.push_all([(INFO, WRONG)])
+    moved = replace(later(worn_samples(1000), 20), clock_offset_s=-0.03)
+    assert admission.push_all([(INFO, moved)]) == []
+    assert list(admission.refused) == ["wrist"]
+
+
 def test_another_description_opens_the_stream_anew(admission: Admission) -> None:
     labels = admission.push_all(
         [(INFO, WRONG), (replace(INFO, conversion="g to m/s2"), later(worn_samples(1000), 20))]
@@ -93,6 +101,18 @@ def test_a_description_that_does_not_fit_any_more_ends_the_stream(
     assert "20 Hz" in str(admission.refused["wrist"])
     assert admission.push_all([(slow, later(after, 500))]) == []
     assert caplog.text.count("20 Hz") == 1
+
+
+@pytest.mark.parametrize("size", [1, 13, 1000])
+def test_every_sample_is_recognised_or_counted(bundle: Path, size: int) -> None:
+    recognizer = Recognizer.load(bundle)
+    admission = Admission(Wearers(recognizer, {}), check_streams=True)
+    mended = later(worn_samples(1000), 60)
+    for arrival in arrivals(INFO, WRONG, size) + arrivals(INFO, mended, size):
+        admission.push_all([arrival])
+    assert recognizer.statistics().samples == CHECKED + 1000 - CHECKED
+    assert admission.turned_away == 1000
+    assert admission.devices == 1
 
 
 def test_warnings_do_not_stop_labels(
@@ -128,3 +148,43 @@ def test_no_samples_are_no_news(admission: Admission) -> None:
     none = worn_samples(0)
     assert admission.push_all([(INFO, none)]) == []
     assert admission.push_all([]) == []
+
+
+def test_batches_that_waited_while_their_stream_got_other_channels_are_turned_away() -> None:
+    recognizer = Recognizer.load("waist-acc")
+    admission = Admission(Wearers(recognizer, {}), check_streams=True)
+    batch = worn_samples(1000)
+    narrow = SampleBatch(batch.device, batch.times, batch.values[:, :3])
+    info = replace(INFO, channels=INFO.channels[:3], units=INFO.units[:3])
+    labels = admission.push_all([(info, later(batch, -60)), (info, narrow)])
+    assert len(labels) == ALL_LABELS
+    assert admission.turned_away == recognizer.statistics().samples == 1000
+
+
+def test_a_name_is_its_first_adapters_while_that_sends(
+    admission: Admission, caplog: pytest.LogCaptureFixture
+) -> None:
+    rival = replace(INFO, adapter="ble")
+    pieces = cut(worn_samples(1000), [10])
+    labels = []
+    for piece in pieces:
+        labels += admission.push_all([(INFO, piece), (rival, piece)])
+    assert len(labels) == ALL_LABELS
+    assert admission.turned_away == 1000
+    error = admission.refused["wrist"]
+    assert isinstance(error, NameInUseError)
+    assert (error.adapter, error.known) == ("ble", "test")
+    assert [(status.recognised, status.findings) for status in admission.news()] == [
+        (True, (str(error),))
+    ]
+    assert caplog.text.count("rename either device") == 1
+
+
+def test_a_name_passes_to_another_adapter_after_a_silence(admission: Admission) -> None:
+    rival = replace(INFO, adapter="ble")
+    admission.push_all([(INFO, worn_samples(1000)), (rival, later(worn_samples(1000), 22))])
+    assert "ble" in str(admission.refused["wrist"])
+    labels = admission.push_all([(rival, later(worn_samples(1000), 60))])
+    assert len(labels) == ALL_LABELS
+    assert admission.refused == {}
+    assert admission.turned_away == 1000

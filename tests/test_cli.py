@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import EPOCH, counted_samples, cut, free_port, stream_info
+from device_adapters.adapter import AdapterStatistics
 from device_adapters.samples import SampleBatch, StreamInfo
 from device_adapters.session_file import (
     EmittedLabel,
@@ -22,7 +23,12 @@ from device_adapters.session_file import (
     read_annotations,
 )
 from streamer import __version__
+from streamer.cli import _account
+from streamer.gateway import GatewayStatistics
 from streamer.messages import parse_label
+from streamer.publishers import PublisherStatistics
+from streamer.recognizer import RecognizerStatistics
+from streamer.wearers import JoinedDeviceStatistics, WearerStatistics
 
 
 def streamer(*arguments: str | Path, ok: bool = True) -> subprocess.CompletedProcess[str]:
@@ -142,7 +148,8 @@ def test_what_is_wrong_is_told_in_a_line(tmp_path: Path, real_session: Path) -> 
 
 
 def test_nonsense_options_are_refused(real_session: Path) -> None:
-    for options in (["--speed", "fast"], ["--speed", "-1"], ["--batch", "0"], ["--hop", "0"]):
+    nonsense = [("--speed", "fast"), ("--speed", "-1"), ("--batch", "0")]
+    for options in nonsense + [("--hop", hop) for hop in ("0", "inf", "1e9", "nan")]:
         assert streamer("replay", real_session, *options, ok=False).returncode == 2
 
 
@@ -193,6 +200,24 @@ def test_a_gateway_stops_tidily_whatever_its_clients_do(
         account, said = gateway.communicate(timeout=20)
     assert (gateway.returncode, said) == (0, "")
     assert "0 dropped, 0 rejected" in account
+
+
+def test_the_account_leaves_nothing_out() -> None:
+    device = JoinedDeviceStatistics("watch", 90, 4, out_of_order=1, impossible=2, late=0, missing=0)
+    counts = GatewayStatistics(
+        adapters=(AdapterStatistics(samples=200, lost=9, dropped=3, rejected=5),),
+        waiting=0,
+        recognizer=RecognizerStatistics(1, 100, 11, lost=2, out_of_order=10, impossible=20),
+        wearers=(WearerStatistics("anna", (device,), fallback_labels=0),),
+        publishers=(PublisherStatistics(published=8, dropped=1, queued=2, capacity=9),),
+        devices=2,
+        refused={},
+        turned_away=10,
+    )
+    assert _account(counts) == (
+        "190 samples of 2 wearables (9 lost, 3 dropped, 33 rejected, 10 turned away), "
+        "5 messages rejected, 11 labels, 3 messages undelivered"
+    )
 
 
 def test_import_hapt_makes_sessions(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ def test_a_real_broker_replaces_the_embedded_one(tmp_path: Path) -> None:
     ("text", "key", "told"),
     [
         ("name = ", "", "not valid TOML"),
+        (f"name = {'[' * 2000}{']' * 2000}", "", "nested too deeply"),
+        (f"[model]\nhop_s = nan\n{ADAPTER}", "model.hop_s", "nan"),
         (f'nmae = "x"\n{ADAPTER}', "nmae", "did you mean 'name'?"),
         (f'name = "a/b"\n{ADAPTER}', "name", "'a/b'"),
         (f"[model]\nhop_s = -1\n{ADAPTER}", "model.hop_s", "-1"),

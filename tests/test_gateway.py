@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from device_adapters.samples import STANDARD_GRAVITY, SampleBatch, StreamInfo
 from device_adapters.session_file import EmittedLabel, SessionReader
 from device_adapters.synthetic import SyntheticAdapter, SyntheticOptions
 from streamer.gateway import Gateway
-from streamer.messages import Label, Segment, parse_label
+from streamer.messages import Label, Segment, SegmentEvent, StreamStatus, parse_label
 from streamer.publishers import Publisher, PublisherStatistics
 from streamer.recognizer import Recognizer
 from streamer.recorder import Recorder
@@ -217,6 +217,48 @@ async def test_a_stream_in_another_unit_is_labelled_until_the_check_is_done(
     assert "looks like g, not m/s2" in str(gateway.statistics().refused["wrong"])
     assert gateway.statistics().recognizer.streams == 1
     assert caplog.text.count("looks like g") == 1
+
+
+def ends(collector: Collector) -> list[tuple[str, SegmentEvent]]:
+    return [(segment.wearer, segment.event) for segment in collector.segments[-1:]]
+
+
+async def test_the_end_of_a_recording_ends_its_segments(bundle: Path, worn_session: Path) -> None:
+    collector = await run_replay(bundle, file=worn_session, speed="max")
+    assert ends(collector) == [("wrist", SegmentEvent.END)]
+
+
+async def test_a_gateway_that_is_stopped_ends_its_segments(bundle: Path) -> None:
+    collector = Collector()
+    batches = cut(worn_samples(300), [10])
+    endless = SyntheticAdapter(SyntheticOptions(batch=100))
+    gateway = Gateway(
+        [Scripted(stream_info(), batches), endless], Recognizer.load(bundle), [collector]
+    )
+    running = asyncio.create_task(gateway.run())
+    async with asyncio.timeout(10):
+        while not collector.segments:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert ends(collector) == [("wrist", SegmentEvent.END)]
+
+
+async def test_a_refused_stream_ends_its_segment(bundle: Path) -> None:
+    wrong = Scripted(stream_info("wrong"), cut(in_g(worn_samples(1000, "wrong")), [50]))
+    collector = Collector()
+    gateway = Gateway([wrong], Recognizer.load(bundle), [collector])
+    ended: list[tuple[str, SegmentEvent]] = []
+    tell = gateway._tell
+
+    async def noted(news: Sequence[StreamStatus]) -> None:
+        await tell(news)
+        if news:
+            ended.extend(ends(collector))
+
+    gateway._tell = noted  # type: ignore[method-assign]
+    await gateway.run()
+    assert ended == [("wrong", SegmentEvent.END)]
 
 
 async def test_the_check_can_be_turned_off(bundle: Path) -> None:

@@ -47,6 +47,29 @@ def test_what_is_no_label_is_told_with_its_topic(payload: bytes) -> None:
         parse_label("har/x/y/activity", payload)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"wearer": "a/b"},
+        {"wearer": "\x1b[2J"},
+        {"devices": [""]},
+        {"label": "\x1b[2J"},
+        {"words": ["walk\n"]},
+        {"p": 1e9},
+        {"p": -0.1},
+        {"observed": 1.5},
+        {"alternatives": [{"label": "sit", "p": 2}]},
+        {"alternatives": [{"label": "\a", "p": 0.5}]},
+        {"window": {"start": 0.0, "end": 1e300}},
+        {"window": {"start": -1e12, "end": 0.0}},
+    ],
+)
+def test_labels_that_cannot_be_are_refused(changed: dict[str, object]) -> None:
+    payload = orjson.dumps(orjson.loads(LABEL.to_json()) | changed)
+    with pytest.raises(MessageError, match=next(iter(changed))):
+        parse_label("har/x/y/activity", payload)
+
+
 def test_a_segment_says_what_has_become_of_it() -> None:
     segment = Segment(
         SegmentEvent.END, "anna", "anna-10000", "walk", ("walk",), 0.9, 10.0, 15.0, 5.0

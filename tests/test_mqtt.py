@@ -10,9 +10,11 @@ from typing import Any, Self
 
 import aiomqtt
 import pytest
+from typing_extensions import override
 
 from conftest import EPOCH, Mosquitto, free_port, needs
-from device_adapters.errors import BrokerAddressError
+from device_adapters.errors import BrokerAddressError, MqttConnectionError
+from device_adapters.mqtt.client import IN_FLIGHT, Message, MqttConnection, connection
 from device_adapters.mqtt.connection import BrokerAddress, split_url
 from device_adapters.replay import ReplayAdapter, ReplayOptions
 from device_adapters.synthetic import SyntheticAdapter, SyntheticOptions
@@ -161,6 +163,85 @@ async def test_a_gateway_that_is_killed_is_reported_offline(mosquitto: Mosquitto
         assert await listener.until("har/doomed/status", 2) == [b"online", b"offline"]
 
 
+async def test_a_publisher_can_be_left_while_its_broker_stalls(
+    mosquitto: Mosquitto,
+    address: BrokerAddress,
+    monkeypatch: pytest.MonkeyPatch,
+    no_leaked_tasks: None,
+) -> None:
+    monkeypatch.setattr("streamer.publishers.mqtt.FAREWELL_SECONDS", 0.5)
+    async with asyncio.timeout(5) as limit:
+        async with MqttPublisher(address, "home") as publisher:
+            await publisher.connected()
+            mosquitto.stall()
+            await publisher.publish(label(0))
+    assert not limit.expired()
+    assert publisher.statistics().queued == 1
+
+
+async def test_a_publisher_can_be_left_just_as_its_connection_is_lost(
+    mosquitto: Mosquitto, address: BrokerAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lose(*_: object) -> None:
+        raise MqttConnectionError(address.url, "lost")
+
+    async with asyncio.timeout(5) as limit:
+        async with MqttPublisher(address, "home") as publisher:
+            await publisher.connected()
+            monkeypatch.setattr(MqttPublisher, "_announce", lose)
+    assert not limit.expired()
+
+
+class Unanswering(MqttConnection):
+    """Acknowledges that the gateway is online, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.published: list[Message] = []
+
+    @override
+    async def __aenter__(self) -> Self:
+        return self
+
+    @override
+    async def __aexit__(self, *exc_info: object) -> None:
+        pass
+
+    @override
+    async def subscribe(self, topic_filter: str) -> None:
+        pass
+
+    @override
+    def publish(self, message: Message) -> asyncio.Future[None]:
+        self.published.append(message)
+        acknowledged = asyncio.get_running_loop().create_future()
+        if message.payload in {b"online", b"offline"}:
+            acknowledged.set_result(None)
+        return acknowledged
+
+
+async def test_states_are_published_again_without_a_round_trip_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = Unanswering()
+    publisher = MqttPublisher(BrokerAddress(), "home")
+    monkeypatch.setattr("streamer.publishers.mqtt.connection", lambda *_: broker)
+    for number in range(IN_FLIGHT):
+        topic = f"har/home/w{number}/state"
+        publisher._retained[topic] = Message(topic, b"{}", retain=True)
+    async with publisher:
+        async with asyncio.timeout(5):
+            await publisher.connected()
+        await publisher.publish(label(0))
+        await asyncio.sleep(0)
+        assert [message.payload for message in broker.published] == [
+            b"online",
+            *[b"{}"] * IN_FLIGHT,
+        ]
+        publisher._queue.settle(await publisher._queue.lend())
+    assert publisher.statistics().published == 0
+
+
 async def test_without_a_broker_the_newest_labels_are_kept_and_the_others_counted() -> None:
     publisher = MqttPublisher(BrokerAddress(url=f"mqtt://127.0.0.1:{free_port()}"), "home")
     await publisher.__aenter__()
@@ -282,6 +363,28 @@ async def test_the_embedded_broker_serves_publisher_and_subscriber() -> None:
         await labels.aclose()
 
 
+async def test_the_embedded_broker_disconnects_a_client_that_stalls(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, no_leaked_tasks: None
+) -> None:
+    monkeypatch.setattr("streamer.broker.CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("streamer.broker.STALLED_SECONDS", 0.25)
+    port = free_port()
+    async with EmbeddedBroker("127.0.0.1", port) as broker:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04slow")
+        writer.write(b"\x82\x0a\x00\x01\x00\x05har/#\x00")
+        async with connection(BrokerAddress(url=f"mqtt://127.0.0.1:{port}")) as client:
+            async with asyncio.timeout(10):
+                while "har/#" not in broker._broker.subscriptions:
+                    await asyncio.sleep(0.01)
+                for _ in range(16):
+                    await client.publish(Message("har/home/anna/activity", bytes(1_000_000)))
+                while "slow" in broker._broker.sessions:
+                    await asyncio.sleep(0.01)
+            assert caplog.text.count("stalls; disconnected") == 1
+        writer.transport.abort()
+
+
 async def test_an_address_in_use_is_told_in_a_line(mosquitto: Mosquitto) -> None:
     with pytest.raises(BrokerError, match="another program listens there"):
         async with EmbeddedBroker("127.0.0.1", mosquitto.port):
@@ -353,3 +456,17 @@ async def test_a_publisher_that_died_does_not_take_messages_in_silence() -> None
     await asyncio.gather(publisher._connection, return_exceptions=True)
     with pytest.raises(asyncio.CancelledError):
         await publisher.publish(label(0))
+
+
+async def test_what_ended_a_publisher_is_told_when_it_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> MqttConnection:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("streamer.publishers.mqtt.FAREWELL_SECONDS", 0.1)
+    publisher = MqttPublisher(BrokerAddress(), "home")
+    await publisher.__aenter__()
+    monkeypatch.setattr("streamer.publishers.mqtt.connection", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        await publisher.__aexit__()

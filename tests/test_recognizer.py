@@ -1,3 +1,6 @@
+import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +146,40 @@ def test_a_closed_stream_starts_afresh(bundle: Path) -> None:
     assert recognizer.statistics().streams == 0
     assert recognizer.push(counted_samples(127)) == []
     recognizer.close("nobody")
+
+
+def test_what_was_counted_outlives_its_stream(bundle: Path) -> None:
+    batch = counted_samples(300)
+    batch.values[250] = np.nan
+    recognizer = Recognizer.load(bundle)
+    labels = recognizer.push(replace(batch, lost=7))
+    recognizer.push(batch)
+    before = recognizer.statistics()
+    assert (before.lost, before.impossible, before.out_of_order) == (8, 2, 299)
+    recognizer.close("wrist")
+    assert recognizer.statistics() == replace(before, streams=0)
+    recognizer.open(stream_info("another"))
+    labels += recognizer.push(counted_samples(300))
+    after = recognizer.statistics()
+    assert (after.samples, after.labels) == (900, len(labels))
+    assert [label.seq for label in labels] == list(range(len(labels)))
+
+
+def test_statistics_can_be_asked_for_while_another_thread_opens_streams(bundle: Path) -> None:
+    recognizer = Recognizer.load(bundle)
+    opening = threading.Thread(
+        target=lambda: [recognizer.open(stream_info(f"d{number}")) for number in range(1500)]
+    )
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        opening.start()
+        while opening.is_alive():
+            recognizer.statistics()
+    finally:
+        sys.setswitchinterval(interval)
+        opening.join()
+    assert recognizer.statistics().streams == 1500
 
 
 def test_a_missing_bundle_is_refused(tmp_path: Path) -> None:

@@ -171,17 +171,19 @@ def test_samples_that_are_no_use_are_counted() -> None:
     batch = counted_samples(100)
     values = batch.values.copy()
     values[40, 2] = np.nan
+    values[70, 1] = -3e38
+    values[80, 5] = 2e6
     times = batch.times.copy()
     times[60] = times[59]
     resampler = Resampler(MODEL_RATE_HZ, 6)
     resampler.start(0, 50.0)
     runs = list(resampler.push([0], [SampleBatch("wrist", times, values)]).each())
-    assert resampler.not_finite[0] == 1
-    assert resampler.out_of_order[0] == 1
+    assert resampler.impossible == 3
+    assert resampler.out_of_order == 1
     assert np.isfinite(values_of(runs)).all()
-    assert np.flatnonzero(~runs[0].observed).tolist() == [40, 60]
+    assert np.flatnonzero(~runs[0].observed).tolist() == [40, 60, 70, 80]
     assert not len(resampler.push([0], [batch]).slots)
-    assert resampler.out_of_order[0] == 101
+    assert resampler.out_of_order == 101
 
 
 def test_an_empty_batch_is_no_event() -> None:

@@ -66,6 +66,18 @@ def test_a_gap_ends_the_segment(tracker: SegmentTracker) -> None:
     assert told[0].id != told[1].id
 
 
+def test_the_end_of_a_wearers_labels_ends_the_segment(tracker: SegmentTracker) -> None:
+    last = [s for hop in range(3) for s in tracker.push([label("walk", hop)])][-1]
+    tracker.push([label("lie", 0, wearer="ben")])
+    (ended,) = tracker.end("anna")
+    assert events([ended]) == [(END, "walk")]
+    assert (ended.id, ended.end - last.end) == (last.id, 2 * HOP_S)
+    assert tracker.end("anna") == []
+    assert events(tracker.push([label("walk", 3)])) == [(START, "walk")]
+    assert sorted((s.wearer, s.event) for s in tracker.end_all()) == [("anna", END), ("ben", END)]
+    assert tracker.end_all() == []
+
+
 def test_wearers_do_not_mix(tracker: SegmentTracker) -> None:
     told = []
     for hop in range(6):

@@ -144,11 +144,22 @@ def test_a_fall_and_numbers_that_are_none_are_passed_over() -> None:
     values[50:80, :3] *= np.float32(0.02)
     values[100, :] = np.nan
     values[101, 0] = np.inf
+    values[102, 1] = 3e38
     assert findings(values) == ()
 
 
-def test_nothing_but_bad_numbers_is_no_crash() -> None:
-    assert findings(np.full((STRETCH, 6), np.nan, np.float32)) == ()
+def test_samples_without_numbers_are_warned_about() -> None:
+    (finding,) = findings(np.full((STRETCH, 6), np.nan, np.float32))
+    assert finding.severity is Severity.WARN
+    assert "has a number below 1e+06 for each of acc_x, acc_y" in finding.text
+
+
+def test_channels_that_are_not_read_may_hold_anything() -> None:
+    values = worn_samples(STRETCH).values
+    values[:, 3:] = np.nan
+    check = StreamCheck(stream_info(), CHANNELS[:3], gravity=True)
+    check.push(SampleBatch("wrist", EPOCH + np.arange(STRETCH) / 50, values))
+    assert check.findings == ()
 
 
 def test_every_accelerometer_is_judged_by_its_own_name() -> None:

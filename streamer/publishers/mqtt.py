@@ -1,7 +1,6 @@
 """Labels to an MQTT broker, on the topics that `docs/topics.md` describes."""
 
 import asyncio
-import contextlib
 import logging
 from typing import NamedTuple, Self
 
@@ -20,7 +19,8 @@ QUEUED_MESSAGES = 1000
 """While the broker is away the newest this many messages are kept for it."""
 
 FAREWELL_SECONDS = 5.0
-"""How long leaving waits for what is still to be delivered."""
+"""How long leaving waits for what is still to be delivered, and then for the broker's answer to
+`offline`."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,8 +35,9 @@ def root_topic(gateway: str) -> str:
 
 
 class _Sent(NamedTuple):
-    message: Message
     acknowledged: asyncio.Future[None]
+    queued: Message | None
+    """Leaves the queue then; None for what is published again."""
 
 
 class MqttPublisher(Publisher):
@@ -58,6 +59,7 @@ class MqttPublisher(Publisher):
         self._queue.set_lossy(True)
         self._published = 0
         self._connected = asyncio.Event()
+        self._leaving = False
 
     @override
     async def __aenter__(self) -> Self:
@@ -74,9 +76,8 @@ class MqttPublisher(Publisher):
         except TimeoutError:
             waiting = self._queue.statistics().used
             _log.warning("broker %s: %d messages undelivered", self._broker.url, waiting)
-        self._connection.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._connection
+        finally:
+            await self._disconnect()
 
     async def connected(self) -> None:
         """Wait until the broker is reached."""
@@ -112,6 +113,15 @@ class MqttPublisher(Publisher):
             self._connection.result()  # raises what ended it: nobody would send the message
         self._queue.put(message)
 
+    async def _disconnect(self) -> None:
+        self._leaving = True
+        # A broker that stalls may neither acknowledge `offline` nor let its connection be closed.
+        while not self._connection.done():
+            self._connection.cancel()
+            await asyncio.wait([self._connection], timeout=FAREWELL_SECONDS)
+        if not self._connection.cancelled():
+            self._connection.result()  # raises what ended it, if nothing was published since
+
     async def _stay_connected(self) -> None:
         backoff = Backoff(f"broker {self._broker.url!r}")
         will = Message(f"{self._root}/status", b"offline", retain=True)
@@ -121,14 +131,14 @@ class MqttPublisher(Publisher):
                     backoff.succeeded()
                     await self._serve(broker)
             except* MqttConnectionError as group:
-                await backoff.wait(group.exceptions[0])
+                lost = group.exceptions[0]
+            if self._leaving:
+                return  # an error raised while leaving hides the cancellation
+            await backoff.wait(lost)
 
     async def _serve(self, broker: MqttConnection) -> None:
         await self._announce(broker, b"online")
-        for message in list(self._retained.values()):
-            await broker.publish(message)
         self._queue.set_lossy(False)
-        self._connected.set()
         window = asyncio.Semaphore(IN_FLIGHT)
         sent: asyncio.Queue[_Sent] = asyncio.Queue(IN_FLIGHT)
         try:
@@ -161,15 +171,20 @@ class MqttPublisher(Publisher):
     ) -> None:
         # What a dying connection swallowed is sent again.
         self._queue.reclaim()
+        for message in list(self._retained.values()):
+            await window.acquire()
+            await sent.put(_Sent(broker.publish(message), None))
+        self._connected.set()
         while True:
             await window.acquire()
             message = await self._queue.lend()
-            await sent.put(_Sent(message, broker.publish(message)))
+            await sent.put(_Sent(broker.publish(message), message))
 
     async def _acknowledge(self, window: asyncio.Semaphore, sent: asyncio.Queue[_Sent]) -> None:
         while True:
-            message, acknowledged = await sent.get()
+            acknowledged, queued = await sent.get()
             await acknowledged
-            self._queue.settle(message)
             window.release()
-            self._published += 1
+            if queued is not None:
+                self._queue.settle(queued)
+                self._published += 1
