@@ -321,6 +321,7 @@ def _published_labels(source: str) -> tuple[str, ...]:
     from streamer.config_file import read_config  # noqa: PLC0415
     from streamer.datasets import find_dataset  # noqa: PLC0415
     from streamer.datasets.names import plain_words  # noqa: PLC0415
+    from streamer.share.labels import LabelSet  # noqa: PLC0415
     from streamer.training.config import TrainingConfig  # noqa: PLC0415
     from streamer.training.defaults import find_labels  # noqa: PLC0415
 
@@ -328,7 +329,8 @@ def _published_labels(source: str) -> tuple[str, ...]:
     if path.is_dir():
         return find_labels(path)
     if path.is_file():
-        return tuple(map(plain_words, read_config(path, TrainingConfig).data.labels))
+        configured = read_config(path, TrainingConfig).data.labels
+        return tuple(map(plain_words, LabelSet.from_names(configured).names))
     return find_dataset(source).labels
 
 

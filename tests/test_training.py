@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from conftest import CHANNELS, EPOCH, UNITS, stream_info
 from device_adapters.samples import SampleBatch
@@ -581,6 +582,11 @@ def test_a_data_set_is_learnt_from_as_published_and_as_imported(tmp_path: Path) 
     ]
     assert surveys[0] == surveys[1]
     assert surveys[0].labels == {"walking", "folding clothes"}
+
+
+def test_each_channel_must_have_a_unit(sessions: Path) -> None:
+    with pytest.raises(ValidationError, match=r"units has 1 entries .* the 6 channels"):
+        configuration(sessions, units=("m/s2",))
 
 
 def test_symmetries_must_have_a_sign_for_each_channel(sessions: Path) -> None:

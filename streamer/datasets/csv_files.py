@@ -111,7 +111,15 @@ class CsvFiles:
         self._folder = folder
         self._layout = layout
         self._rate_hz = rate_hz
-        self._paths = sorted(path for path in folder.glob(layout.files) if path.is_file())
+        try:
+            self._paths = sorted(path for path in folder.glob(layout.files) if path.is_file())
+        except (ValueError, NotImplementedError) as error:
+            raise DatasetError(
+                dataset,
+                folder,
+                f"can't be searched: files = {layout.files!r} is no pattern for paths below the "
+                f"folder, such as '**/*.csv': {error}",
+            ) from error
         if not self._paths:
             raise DatasetError(dataset, folder, f"holds no file {layout.files}")
         try:

@@ -18,6 +18,9 @@ UNLABELLED = -1
 FIRST_SESSION_START = 946_684_800.0
 """2000-01-01T00:00:00Z: where recordings without a date begin, an hour apart."""
 
+SHORTEST_WINDOW = 8
+"""Samples; of fewer nothing can be told."""
+
 LONGEST_GAP_SECONDS = 0.1
 """Missing time that the gateway interpolates; more is counted as a gap."""
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from streamer.config_file import Section, read_config
 from streamer.datasets.csv_files import CsvFiles, CsvLayout
-from streamer.datasets.dataset import Dataset, Recording, Windows
+from streamer.datasets.dataset import SHORTEST_WINDOW, Dataset, Recording, Windows
 from streamer.datasets.names import plain_words
 from streamer.datasets.sessions import read_session
 from streamer.datasets.share_arrays import TEST_WEARER, read_share_arrays
@@ -38,7 +38,7 @@ class Description(Section):
     name: str
     licence: str = "unknown"
     rate_hz: float | None = Field(default=None, gt=0)
-    window: int | None = Field(default=None, ge=8)
+    window: int | None = Field(default=None, ge=SHORTEST_WINDOW)
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     labels: dict[str, str] = Field(default_factory=dict)

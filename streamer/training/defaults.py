@@ -7,8 +7,8 @@ from typing import Self
 
 import numpy as np
 
-from streamer.datasets.dataset import UNLABELLED, Recording, Windows
-from streamer.datasets.folder import Description, read_description, read_folder
+from streamer.datasets.dataset import SHORTEST_WINDOW, UNLABELLED, Recording, Windows
+from streamer.datasets.folder import DESCRIPTION_FILE, Description, read_description, read_folder
 from streamer.datasets.names import plain_words, renamed
 from streamer.errors import TrainingError
 from streamer.training.config import (
@@ -88,6 +88,11 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
     rename = description.names
     usual = round(WINDOW_SECONDS * found.rate_hz) if begun is None else begun.data.window
     window = found.window or description.window or usual
+    if window < SHORTEST_WINDOW:
+        raise TrainingError(
+            f"{folder} is of {found.rate_hz:g} Hz, of which {WINDOW_SECONDS:g} s are {window} "
+            f"samples; give a window of {SHORTEST_WINDOW} or more in {folder / DESCRIPTION_FILE}"
+        )
     data = DataConfig(
         name=description.name,
         licence=description.licence,
