@@ -205,17 +205,16 @@ def train(
     """Train SHARE on annotated recordings (needs the extra `train`)."""
     with _training_installed():
         from streamer.config_file import read_config  # noqa: PLC0415
-        from streamer.datasets.dataset import Survey  # noqa: PLC0415
         from streamer.datasets.names import read_names  # noqa: PLC0415
         from streamer.training.compiler import BUNDLE_FILE, compile_run  # noqa: PLC0415
         from streamer.training.config import TrainingConfig  # noqa: PLC0415
-        from streamer.training.data import read_content  # noqa: PLC0415
         from streamer.training.defaults import (  # noqa: PLC0415
             configure,
             move_data,
             rename_labels,
             unnamed,
         )
+        from streamer.training.examination import examine  # noqa: PLC0415
         from streamer.training.trainer import train as train_network  # noqa: PLC0415
 
     if source.is_dir() and data is not None:
@@ -238,7 +237,10 @@ def train(
             "--labels gives them names",
             err=True,
         )
-    typer.echo(f"{config.data.sessions}: {Survey.of(read_content(config.data))}")
+    examination = examine(config.data)
+    typer.echo(f"{config.data.sessions}: {examination.survey}")
+    for warning in examination.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     typer.echo(
         f"the best epoch is chosen by {', '.join(config.data.validation)}; "
         f"measured on {', '.join(config.data.test) or 'nobody'}"

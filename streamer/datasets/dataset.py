@@ -37,6 +37,7 @@ class Recording:
         annotations: what was done when; stretches may be without.
         not_finite: samples left out for a missing or infinite value.
         out_of_order: samples left out because they are not later than the one before.
+        damage: where its file stops being whole, if it does.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Recording:
     annotations: tuple[Annotation, ...]
     not_finite: int = 0
     out_of_order: int = 0
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ from pydantic import Field
 from streamer.config_file import Section, read_config
 from streamer.datasets.csv_files import CsvFiles, CsvLayout
 from streamer.datasets.dataset import SHORTEST_WINDOW, Dataset, Recording, Windows
-from streamer.datasets.names import plain_words
+from streamer.datasets.names import label_key, plain_words
 from streamer.datasets.sessions import read_session
 from streamer.datasets.share_arrays import TEST_WEARER, read_share_arrays
 from streamer.datasets.windows import WINDOWS_FILE, read_windows
@@ -46,8 +46,8 @@ class Description(Section):
 
     @property
     def names(self) -> dict[str, str]:
-        """`labels`, both sides as plain words."""
-        return {plain_words(old): plain_words(new) for old, new in self.labels.items()}
+        """`labels`, by their keys, as plain words."""
+        return {label_key(old): plain_words(new) for old, new in self.labels.items()}
 
 
 def read_description(folder: Path) -> Description:
