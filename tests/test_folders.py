@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from conftest import EPOCH
 from device_adapters.samples import ACCELERATION, STANDARD_GRAVITY, SampleBatch, StreamInfo
 from device_adapters.session_file import Annotation, SessionWriter
+from streamer.cli import app
 from streamer.datasets.dataset import Survey, Windows
 from streamer.datasets.folder import read_description, read_folder
 from streamer.datasets.names import plain_words, read_names
@@ -24,7 +26,10 @@ from streamer.errors import (
     TrainingError,
 )
 from streamer.recognizer import Recognizer
-from streamer.training import defaults
+from streamer.share.bundle import Manifest
+from streamer.share.packaged import find_bundle
+from streamer.share.runtime import ShareModel
+from streamer.training import compiler, defaults, trainer
 from streamer.training.config import DataConfig
 from streamer.training.data import cut_windows, read_stretches
 from streamer.training.defaults import configure, rename_labels, unnamed
@@ -134,6 +139,54 @@ def test_a_folder_becomes_a_bundle_by_one_command(kitchen: Path, tmp_path: Path)
     assert manifest.measured is not None
     assert manifest.measured.people == ("eve",)
     assert manifest.measured.accuracy > 0.9
+
+
+@pytest.mark.parametrize(
+    ("bundle", "told"),
+    [
+        (".", "is a folder; give a file, such as"),
+        ("dataset.toml/model.onnx", "can't be written: "),
+        ("dataset.toml/deep/model.onnx", "can't be written: "),
+    ],
+)
+def test_a_bundle_that_cannot_be_written_is_told_before_training(
+    kitchen: Path, bundle: str, told: str
+) -> None:
+    done = CliRunner().invoke(app, ["train", str(kitchen), "--bundle", str(kitchen / bundle)])
+    assert isinstance(done.exception, TrainingError)
+    assert told in str(done.exception)
+    assert not done.output
+
+
+def test_an_interrupted_training_tells_how_it_goes_on(
+    kitchen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "train", interrupted)
+    done = CliRunner().invoke(app, ["train", str(kitchen), "--out", str(tmp_path / "run")])
+    assert done.exit_code == 130
+    assert "the same command goes on from the last whole epoch" in done.stderr
+
+
+def test_the_bundle_may_be_the_runs_own(
+    kitchen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waist = find_bundle("waist")
+
+    def compile_waist(_: Path, bundle: Path, __: str) -> Manifest:
+        bundle.write_bytes(waist.read_bytes())
+        return ShareModel.load("waist").manifest
+
+    monkeypatch.setattr(trainer, "train", lambda *_: trainer.TrainingResult())
+    monkeypatch.setattr(compiler, "compile_run", compile_waist)
+    for bundle in ("bundle.onnx", "other.onnx"):
+        target = tmp_path / bundle
+        arguments = ["train", str(kitchen), "--out", str(tmp_path), "--bundle", str(target)]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.exception
+        assert target.read_bytes() == waist.read_bytes()
 
 
 def test_a_folders_configuration(kitchen: Path) -> None:
