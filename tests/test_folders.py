@@ -261,6 +261,7 @@ def test_plain_numbers_are_warned_of(kitchen: Path) -> None:
         (("[csv]", '[csv]\nfiles = "*.txt"'), "holds no file"),
         (("[csv]", '[csv]\nfiles = "/tmp/*.csv"'), "files = '/tmp/.*no pattern"),
         (("[csv]", '[csv]\nfiles = ""'), "files = '' is no pattern"),
+        (("rate_hz = 25.0", "rate_hz = 1e9"), "rate_hz: 1000000000.0 is not right"),
         (("rate_hz = 25.0", "rate_hz = 2.0"), "of 2 Hz, of which 2.56 s are 5 samples"),
         (('unlabelled = ["?"]', f"unlabelled = {[*ACTIVITIES, '?']}"), "has a label"),
         (('path = "(?P<subject>[^/]+)/.*"', ""), "wearer 'monday', as .*anna/monday.csv is"),
@@ -444,7 +445,7 @@ def test_what_a_gateway_would_refuse_is_warned_of(
     path.write_text(path.read_text().replace(*change))
     (warning,) = examine(configure(kitchen).data).warnings
     assert told in warning
-    assert warning.endswith("(as in 4 others)")
+    assert warning.endswith("(4 more like it)")
 
 
 def test_times_that_start_afresh_begin_another_recording(tmp_path: Path) -> None:

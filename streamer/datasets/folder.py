@@ -20,6 +20,9 @@ from streamer.errors import DatasetError
 
 DESCRIPTION_FILE = "dataset.toml"
 
+HIGHEST_RATE_HZ = 10_000
+"""No wearable's motion sensor comes near."""
+
 
 class Description(Section):
     """What `dataset.toml` says.
@@ -37,7 +40,7 @@ class Description(Section):
 
     name: str
     licence: str = "unknown"
-    rate_hz: float | None = Field(default=None, gt=0)
+    rate_hz: float | None = Field(default=None, gt=0, le=HIGHEST_RATE_HZ)
     window: int | None = Field(default=None, ge=SHORTEST_WINDOW)
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()

@@ -78,7 +78,7 @@ class _Watch:
     def warnings(self) -> list[str]:
         told = [f"{damage}; learnt from until there" for damage in dict.fromkeys(self.damages)]
         for first, *others in self.doubts.values():
-            told.append(first + (f" (as in {len(others)} others)" if others else ""))
+            told.append(first + (f" ({len(others)} more like it)" if others else ""))
         return told
 
     def _judge(self, recording: Recording) -> None:
@@ -88,13 +88,11 @@ class _Watch:
             SampleBatch(recording.stream.device, recording.times[first], recording.values[first])
         )
         for finding in check.findings or ():
-            refused = ", and a gateway refuses such streams"
-            consequence = refused if finding.severity is Severity.REFUSE else ""
-            alike = re.sub(r"[\d.]+", "", finding.told)
-            self.doubts.setdefault(alike, []).append(
-                f"recording {recording.name!r}: {finding.told}{consequence}; check the units and "
-                "the rate that it is said to have"
-            )
+            told = finding.text
+            if finding.severity is Severity.REFUSE:
+                told = f"{finding.told}; a gateway refuses such streams, so check the units"
+            alike = re.sub(r"[\d.]+", "", told)
+            self.doubts.setdefault(alike, []).append(f"recording {recording.name!r}: {told}")
 
 
 def _check_held_out(config: DataConfig, wearers: Collection[str], usable: Collection[str]) -> None:
