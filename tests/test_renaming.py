@@ -252,6 +252,7 @@ def test_what_is_thought_before_the_answer_is_passed_over(thought: str, chat: Ch
         (reply(b"slow down", 429), "status 429"),
         (reply(b"x" * (MAX_ANSWER_BYTES + 1)), "over 1000000 bytes"),
         (says("{" * 3000), "no JSON object"),
+        (says('{"a":' * 100_000), "no JSON object"),
         (silent, "no whole answer in 0.5 s"),
         (trickling, "no whole answer in 0.5 s"),
     ],

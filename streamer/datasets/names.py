@@ -1,13 +1,12 @@
 """Activity names: as plain lower-case words, and replaced by others from a file."""
 
-import difflib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from streamer.config_file import Section, read_config
-from streamer.errors import ConfigError, LabelSetError
+from streamer.errors import ConfigError, LabelSetError, nearest
 
 REMEDY = "give it a name of its own in the table [labels] of dataset.toml"
 NO_WORD = "has no word of letters a to z or digits"
@@ -109,12 +108,6 @@ def find_entry(published: str, names: Mapping[str, str]) -> str:
     """Return under what a label stands in a table of names: its key, or else its plain words."""
     key = label_key(published)
     return key if key in names else plain_words(published)
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Return what is most alike, in words for an error."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
 
 
 def read_names(path: Path, published: Iterable[str] = ()) -> dict[str, str]:

@@ -141,7 +141,9 @@ def _names_in(answer: str) -> Iterator[dict[str, str]]:
     for start in (match.start() for match in re.finditer(r"\{", answer)):
         try:
             found: Any = json.JSONDecoder().raw_decode(answer, start)[0]
-        except (ValueError, RecursionError):
+        except RecursionError:
+            return
+        except ValueError:
             continue
         if isinstance(found, dict) and all(isinstance(name, str) for name in found.values()):
             yield found

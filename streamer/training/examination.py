@@ -8,8 +8,7 @@ import numpy as np
 
 from device_adapters.samples import SampleBatch
 from streamer.datasets.dataset import UNLABELLED, Recording, Survey, Windows
-from streamer.datasets.names import nearest
-from streamer.errors import TrainingError
+from streamer.errors import TrainingError, nearest
 from streamer.stream_check import MOST_SAMPLES, Severity, StreamCheck
 from streamer.training.config import DataConfig
 from streamer.training.data import read_content, stretches_of, wearers_with_windows
