@@ -9,9 +9,10 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -50,6 +51,9 @@ from streamer.subscription import subscribe
 from streamer.watch import watch as watch_labels
 from streamer.wearers import JoinedDeviceStatistics
 
+if TYPE_CHECKING:
+    from streamer.training.config import TrainingConfig
+
 app = typer.Typer(
     help="Streaming human-activity recognition: wearables in, activity words out over MQTT.",
     no_args_is_help=True,
@@ -82,6 +86,9 @@ BluetoothOption = Annotated[
     ),
 ]
 T = TypeVar("T")
+
+INTERRUPTED = 128 + signal.SIGINT
+"""The exit code by which shells tell that a command was interrupted."""
 
 
 def _a_number(value: float | None) -> float | None:
@@ -226,18 +233,7 @@ def train(
 ) -> None:
     """Train SHARE on annotated recordings (needs the extra `train`)."""
     with _training_installed():
-        from streamer.config_file import read_config  # noqa: PLC0415
-        from streamer.datasets.dataset import Survey  # noqa: PLC0415
-        from streamer.datasets.names import read_names  # noqa: PLC0415
         from streamer.training.compiler import compile_run  # noqa: PLC0415
-        from streamer.training.config import TrainingConfig  # noqa: PLC0415
-        from streamer.training.data import read_content  # noqa: PLC0415
-        from streamer.training.defaults import (  # noqa: PLC0415
-            configure,
-            move_data,
-            rename_labels,
-            unnamed,
-        )
         from streamer.training.trainer import BUNDLE_FILE  # noqa: PLC0415
         from streamer.training.trainer import train as train_network  # noqa: PLC0415
 
@@ -245,6 +241,36 @@ def train(
         raise typer.BadParameter(
             "goes with a configuration; a folder is its own", param_hint="data"
         )
+    if bundle is not None:
+        _check_writable(bundle)
+    config = _training_config(source, data, start, labels)
+    _tell_of(config)
+    try:
+        result = train_network(config, out)
+    except KeyboardInterrupt:
+        typer.echo(
+            "interrupted; the same command goes on from the last whole epoch, if there was one",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    measured = ", ".join(f"{name} {value:.3f}" for name, value in result.accuracy.items())
+    typer.echo(f"{out}: best epoch {result.best_epoch + 1}; on test people: {measured or 'none'}")
+    compiled = out / BUNDLE_FILE
+    manifest = compile_run(out, compiled, bundle.stem if bundle else out.name)
+    Console().print(describe_bundle(manifest, compiled.stat().st_size), highlight=False)
+    if bundle is not None and bundle.resolve() != compiled.resolve():
+        shutil.copyfile(compiled, bundle)
+
+
+def _training_config(
+    source: Path, data: Path | None, start: Path | None, labels: Path | None
+) -> "TrainingConfig":
+    """Return a file's configuration, or that of a folder, with what is to be otherwise."""
+    from streamer.config_file import read_config  # noqa: PLC0415
+    from streamer.datasets.names import read_names  # noqa: PLC0415
+    from streamer.training.config import TrainingConfig  # noqa: PLC0415
+    from streamer.training.defaults import configure, move_data, rename_labels  # noqa: PLC0415
+
     if source.is_dir():
         config = configure(source, start)
     else:
@@ -255,28 +281,44 @@ def train(
         config = move_data(config, data)
     if labels is not None:
         config = rename_labels(config, read_names(labels, config.data.labels))
+    return config
+
+
+def _tell_of(config: "TrainingConfig") -> None:
+    """Tell what is learnt from and on whom it is measured, and warn of what is not as it should."""
+    from streamer.training.defaults import unnamed  # noqa: PLC0415
+    from streamer.training.examination import examine  # noqa: PLC0415
+
     if unnamed(config.data.labels):
         typer.echo(
             "warning: the labels are plain numbers, so nothing of what they mean can be shared; "
             "--labels gives them names",
             err=True,
         )
-    typer.echo(f"{config.data.sessions}: {Survey.of(read_content(config.data))}")
+    examination = examine(config.data)
+    typer.echo(f"{config.data.sessions}: {examination.survey}")
+    for warning in examination.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     typer.echo(
         f"the best epoch is chosen by {', '.join(config.data.validation)}; "
         f"measured on {', '.join(config.data.test) or 'nobody'}"
     )
     if config.optimisation.refit:
         typer.echo("in the end whoever chooses the epoch is learnt from too")
-    result = train_network(config, out)
-    measured = ", ".join(f"{name} {value:.3f}" for name, value in result.accuracy.items())
-    typer.echo(f"{out}: best epoch {result.best_epoch + 1}; on test people: {measured or 'none'}")
-    compiled = out / BUNDLE_FILE
-    manifest = compile_run(out, compiled, bundle.stem if bundle else out.name)
-    Console().print(describe_bundle(manifest, compiled.stat().st_size), highlight=False)
-    if bundle is not None:
+
+
+def _check_writable(bundle: Path) -> None:
+    """Check that a bundle can be written, before hours are spent on what it is to hold."""
+    if bundle.is_dir():
+        raise TrainingError(
+            f"--bundle {bundle} is a folder; give a file, such as {bundle / 'model.onnx'}"
+        )
+    try:
         bundle.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(compiled, bundle)
+        with tempfile.TemporaryFile(dir=bundle.parent):
+            pass
+    except OSError as error:
+        raise TrainingError(f"--bundle {bundle} can't be written: {error.strerror}") from error
 
 
 LabelSource = Annotated[
@@ -344,6 +386,7 @@ def _published_labels(source: str) -> tuple[str, ...]:
     from streamer.config_file import read_config  # noqa: PLC0415
     from streamer.datasets import find_dataset  # noqa: PLC0415
     from streamer.datasets.names import plain_words  # noqa: PLC0415
+    from streamer.share.labels import LabelSet  # noqa: PLC0415
     from streamer.training.config import TrainingConfig  # noqa: PLC0415
     from streamer.training.defaults import find_labels  # noqa: PLC0415
 
@@ -351,7 +394,8 @@ def _published_labels(source: str) -> tuple[str, ...]:
     if path.is_dir():
         return find_labels(path)
     if path.is_file():
-        return tuple(map(plain_words, read_config(path, TrainingConfig).data.labels))
+        configured = read_config(path, TrainingConfig).data.labels
+        return tuple(map(plain_words, LabelSet.from_names(configured).names))
     return find_dataset(source).labels
 
 

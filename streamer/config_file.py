@@ -3,6 +3,7 @@
 import difflib
 import tomllib
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -73,8 +74,15 @@ def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
             field = at.model_fields.get(str(step))
             at = None if field is None else field.annotation
         else:
-            at = next(filter(_is_model, get_args(at)), None)
+            at = _table_in(at)
+        if isinstance(at, UnionType):
+            at = _table_in(at)
     return sorted((at if _is_model(at) else model).model_fields)
+
+
+def _table_in(annotation: Any) -> Any:  # noqa: ANN401 - annotations are of no common type
+    """Return the model of `Model | None`, or of `dict[str, Model]`."""
+    return next(filter(_is_model, get_args(annotation)), None)
 
 
 def _is_model(annotation: object) -> bool:

@@ -1,7 +1,14 @@
 """Every error that `streamer` raises; the root is `StreamerError`."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return which of the known names is meant, or all of them, in words for a message."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
 
 
 class StreamerError(Exception):
@@ -100,9 +107,7 @@ class UnknownDatasetError(StreamerError):
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         self.name = name
         self.known = known
-        near = difflib.get_close_matches(name, known, n=1)
-        meant = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-        super().__init__(f"there is no data set {name!r}; {meant}")
+        super().__init__(f"there is no data set {name!r}; {nearest(name, known)}")
 
 
 class TrainingError(StreamerError):

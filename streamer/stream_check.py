@@ -72,10 +72,16 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What does not fit, and what to do about it, in words."""
+    """What does not fit, and what to do about it on a gateway, in words."""
 
     severity: Severity
-    text: str
+    told: str
+    remedy: str
+
+    @property
+    def text(self) -> str:
+        """Both."""
+        return f"{self.told}; {self.remedy}"
 
 
 class StreamCheck:
@@ -124,7 +130,8 @@ class StreamCheck:
             yield Finding(
                 Severity.WARN,
                 f"none of its samples has a number below {LARGEST_READING:g} for each of "
-                f"{', '.join(self._channels)}; check the sensors and how the adapter reads them",
+                f"{', '.join(self._channels)}",
+                "check the sensors and how the adapter reads them",
             )
             return
         for sensor, axes in _sensors(self._channels):
@@ -171,7 +178,8 @@ def _acceleration_findings(sensor: str, vectors: Values) -> Iterator[Finding]:
         remedy = "send m/s2, or set units and scale in the adapter's options"
     yield Finding(
         Severity.REFUSE,
-        f"{sensor} {looks}: {told}, with gravity it would be about 9.8; {remedy}",
+        f"{sensor} {looks}: {told}, with gravity it would be about 9.8",
+        remedy,
     )
 
 
@@ -188,7 +196,8 @@ def _turn_findings(sensor: str, vectors: Values) -> Iterator[Finding]:
         yield Finding(
             Severity.REFUSE,
             f"{sensor} looks like deg/s, not rad/s: a tenth of its readings are above "
-            f"{_figure(fast)} rad/s, which no wearer turns at; set units in the adapter's options",
+            f"{_figure(fast)} rad/s, which no wearer turns at",
+            "set units in the adapter's options",
         )
 
 
@@ -200,15 +209,15 @@ def _rate_findings(nominal_hz: float, times: Values) -> Iterator[Finding]:
     middle = intervals[quarter : len(intervals) - quarter]
     if not len(middle):
         yield Finding(
-            Severity.WARN, "its samples' times stand still; check the clock that stamps them"
+            Severity.WARN, "its samples' times stand still", "check the clock that stamps them"
         )
         return
     measured_hz = 1 / float(middle.mean())
     if abs(measured_hz / nominal_hz - 1) > RATE_TOLERANCE:
         yield Finding(
             Severity.WARN,
-            f"sent as {nominal_hz:g} Hz, comes at {_figure(measured_hz)} Hz; set the rate that the "
-            "device has, or look for where samples are lost",
+            f"sent as {nominal_hz:g} Hz, comes at {_figure(measured_hz)} Hz",
+            "set the rate that the device has, or look for where samples are lost",
         )
 
 
@@ -218,8 +227,9 @@ def _dead_findings(channels: tuple[str, ...], still: NDArray[np.bool_]) -> Itera
     if dead:
         yield Finding(
             Severity.WARN,
-            f"{', '.join(dead)} never {'changes' if len(dead) == 1 else 'change'}; check that the "
-            "sensor is on and that the channels are named in the order they are sent in",
+            f"{', '.join(dead)} never {'changes' if len(dead) == 1 else 'change'}",
+            "check that the sensor is on and that the channels are named in the order they are "
+            "sent in",
         )
 
 
@@ -235,7 +245,8 @@ def _clipped_findings(
             yield Finding(
                 Severity.WARN,
                 f"{channels[number]} stops at {_figure(float(extremes[number]))} {units[number]} "
-                f"in {share:.0%} of its samples; set a wider range of the sensor",
+                f"in {share:.0%} of its samples",
+                "set a wider range of the sensor",
             )
 
 

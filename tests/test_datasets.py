@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -267,21 +268,20 @@ def test_labels_that_get_one_name_become_one(tmp_path: Path) -> None:
     assert [merged.names[label] for label in merged.labels] == ["rest"] * 4
 
 
-def write_compact(path: Path, subject: int = 2, labels: int = 12) -> None:
-    np.savez(
-        path,
-        X=np.arange(60, dtype=np.int16).reshape(10, 6),
-        scale=np.full(6, 0.5),
-        y=np.array([-1, -1, 4, 4, 4, 0, 0, 0, 0, 0]),
-        offsets=np.array([0, 5, 10]),
-        subject=np.array([subject, subject]),
-        rec=np.array(["exp01_user02", "exp02_user02"]),
-        classes=np.array(["x"] * labels),
-    )
+def compact_arrays() -> dict[str, Any]:
+    return {
+        "X": np.arange(60, dtype=np.int16).reshape(10, 6),
+        "scale": np.full(6, 0.5),
+        "y": np.array([-1, -1, 4, 4, 4, 0, 0, 0, 0, 0]),
+        "offsets": np.array([0, 5, 10]),
+        "subject": np.array([2, 2]),
+        "rec": np.array(["exp01_user02", "exp02_user02"]),
+        "classes": np.array(["x"] * 12),
+    }
 
 
 def test_a_compact_file_is_read_as_the_data_set(tmp_path: Path) -> None:
-    write_compact(tmp_path / "hapt.npz")
+    np.savez(tmp_path / "hapt.npz", **compact_arrays())
     content = read_dataset(DATASETS["hapt"], tmp_path / "hapt.npz")
     assert not isinstance(content, Windows)
     first, second = content
@@ -369,23 +369,79 @@ def test_a_malformed_file_is_named_with_its_fault(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
-    [({"subject": 77}, "has person 77"), ({"labels": 5}, "6 channels and 5 labels")],
+    ("changes", "told"),
+    [
+        ({"subject": np.array([77, 77])}, "has person 77"),
+        ({"classes": np.array(["x"] * 5)}, "6 channels and 5 labels"),
+        ({"rec": None}, "has no array 'rec'; it has X, scale"),
+        ({"subject": np.array([2])}, "1 entries of subject and 2 of rec; expected 2"),
+        ({"subject": np.array(["2", "2"])}, "'subject' of <U1.*expected whole numbers"),
+        ({"y": np.full(10, 12)}, "has the label 12 but 12 names"),
+        ({"y": np.zeros(10)}, "'y' of float64"),
+        ({"offsets": np.array([0, 7, 5, 10])}, "offsets that rise"),
+        ({"offsets": np.array([0.0, 5.0, 10.0])}, "'offsets' of float64"),
+        ({"X": np.zeros((11, 6))}, "11 rows of X, 10 of y"),
+        ({"scale": np.full(5, 0.5)}, "5 entries of scale; expected 6"),
+        ({"X": np.zeros((10, 6, 1))}, "shape \\(10, 6, 1\\); expected numbers of 2 dimensions"),
+    ],
 )
-def test_a_compact_file_of_another_set_is_refused(
-    options: dict[str, int], told: str, tmp_path: Path
+def test_what_is_wrong_in_a_compact_file_is_told(
+    changes: dict[str, Any], told: str, tmp_path: Path
 ) -> None:
-    write_compact(tmp_path / "x.npz", **options)
+    arrays = compact_arrays() | changes
+    np.savez(tmp_path / "x.npz", **{k: v for k, v in arrays.items() if v is not None})
     with pytest.raises(DatasetError, match=told):
         list(read_dataset(DATASETS["hapt"], tmp_path / "x.npz"))  # type: ignore[arg-type]
 
 
-def test_a_file_that_is_no_array_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.npz").write_bytes(b"PK nothing")
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"labels": np.zeros(2)}, "'labels' of float64.*expected whole numbers"),
+        ({"labels": np.array(["a", "b"])}, "'labels' of <U1"),
+        ({"wearers": np.array([1, 2])}, "'wearers' of int64.*expected text"),
+        ({"names": np.array([1, 2])}, "'names' of int64"),
+        ({"rate_hz": np.array([25.0, 25.0])}, "expected numbers of 0 dimensions"),
+        ({"rate_hz": np.array(0.0)}, "has the rate 0 Hz"),
+        ({"values": np.zeros((2, 6, 3))}, "windows of 6 samples; expected 8 or more"),
+    ],
+)
+def test_what_is_wrong_in_a_file_of_windows_is_told(
+    changes: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    arrays: dict[str, Any] = {
+        "values": np.zeros((2, 8, 3)),
+        "labels": np.array([0, 1]),
+        "wearers": np.array(["a", "b"]),
+        "names": np.array(["walk", "sit"]),
+        "channels": np.array(["acc_x", "acc_y", "acc_z"]),
+        "units": np.array(["m/s2"] * 3),
+        "rate_hz": np.array(25.0),
+    }
+    np.savez(tmp_path / "windows.npz", **arrays)
+    assert read_windows(tmp_path / "windows.npz").labels.tolist() == [0, 1]
+    np.savez(tmp_path / "windows.npz", **(arrays | changes))
+    with pytest.raises(DatasetError, match=told):
+        read_windows(tmp_path / "windows.npz")
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut off", "overwritten", "empty"])
+def test_a_damaged_file_of_arrays_is_refused(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, X=np.random.default_rng(0).normal(size=2000))
+    whole = path.read_bytes()
+    path.write_bytes(
+        {
+            "garbage": b"PK nothing",
+            "cut off": whole[: len(whole) // 2],
+            "overwritten": whole[:2000] + b"\xff" * 500 + whole[2500:],
+            "empty": b"",
+        }[damage]
+    )
     with pytest.raises(DatasetError, match="no compact file"):
-        read_dataset(DATASETS["hapt"], tmp_path / "x.npz")
+        read_dataset(DATASETS["hapt"], path)
     with pytest.raises(DatasetError, match="no file of windows"):
-        read_windows(tmp_path / "x.npz")
+        read_windows(path)
 
 
 def test_an_unknown_data_set_is_told_with_its_neighbour() -> None:

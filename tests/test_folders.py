@@ -3,23 +3,37 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from conftest import EPOCH
 from device_adapters.samples import ACCELERATION, STANDARD_GRAVITY, SampleBatch, StreamInfo
 from device_adapters.session_file import Annotation, SessionWriter
+from streamer.cli import app
 from streamer.datasets.dataset import Survey, Windows
 from streamer.datasets.folder import read_description, read_folder
 from streamer.datasets.names import plain_words, read_names
 from streamer.datasets.windows import write_windows
-from streamer.errors import ConfigError, StreamerError
+from streamer.errors import (
+    ConfigError,
+    DatasetError,
+    LabelSetError,
+    StreamerError,
+    TrainingError,
+)
 from streamer.recognizer import Recognizer
-from streamer.training import defaults
+from streamer.share.bundle import Manifest
+from streamer.share.packaged import find_bundle
+from streamer.share.runtime import ShareModel
+from streamer.training import compiler, defaults, trainer
+from streamer.training.config import DataConfig
 from streamer.training.data import cut_windows, read_stretches
 from streamer.training.defaults import configure, rename_labels, unnamed
+from streamer.training.examination import examine
 
 ACTIVITIES = ("Resting", "shake_it", "shake it hard")
 DESCRIPTION = """
@@ -127,6 +141,54 @@ def test_a_folder_becomes_a_bundle_by_one_command(kitchen: Path, tmp_path: Path)
     assert manifest.measured.accuracy > 0.9
 
 
+@pytest.mark.parametrize(
+    ("bundle", "told"),
+    [
+        (".", "is a folder; give a file, such as"),
+        ("dataset.toml/model.onnx", "can't be written: "),
+        ("dataset.toml/deep/model.onnx", "can't be written: "),
+    ],
+)
+def test_a_bundle_that_cannot_be_written_is_told_before_training(
+    kitchen: Path, bundle: str, told: str
+) -> None:
+    done = CliRunner().invoke(app, ["train", str(kitchen), "--bundle", str(kitchen / bundle)])
+    assert isinstance(done.exception, TrainingError)
+    assert told in str(done.exception)
+    assert not done.output
+
+
+def test_an_interrupted_training_tells_how_it_goes_on(
+    kitchen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "train", interrupted)
+    done = CliRunner().invoke(app, ["train", str(kitchen), "--out", str(tmp_path / "run")])
+    assert done.exit_code == 130
+    assert "the same command goes on from the last whole epoch" in done.stderr
+
+
+def test_the_bundle_may_be_the_runs_own(
+    kitchen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waist = find_bundle("waist")
+
+    def compile_waist(_: Path, bundle: Path, __: str) -> Manifest:
+        bundle.write_bytes(waist.read_bytes())
+        return ShareModel.load("waist").manifest
+
+    monkeypatch.setattr(trainer, "train", lambda *_: trainer.TrainingResult())
+    monkeypatch.setattr(compiler, "compile_run", compile_waist)
+    for bundle in ("bundle.onnx", "other.onnx"):
+        target = tmp_path / bundle
+        arguments = ["train", str(kitchen), "--out", str(tmp_path), "--bundle", str(target)]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.exception
+        assert target.read_bytes() == waist.read_bytes()
+
+
 def test_a_folders_configuration(kitchen: Path) -> None:
     config = configure(kitchen)
     assert config.data.validation == ("ben",)
@@ -197,8 +259,19 @@ def test_plain_numbers_are_warned_of(kitchen: Path) -> None:
         (('"(?P<subject>[^/]+)/.*"', '"x(.*)"'), "does not match path"),
         (('"(?P<subject>[^/]+)/.*"', '"("'), "is no expression"),
         (("[csv]", '[csv]\nfiles = "*.txt"'), "holds no file"),
+        (("[csv]", '[csv]\nfiles = "/tmp/*.csv"'), "files = '/tmp/.*no pattern"),
+        (("[csv]", '[csv]\nfiles = ""'), "files = '' is no pattern"),
+        (("rate_hz = 25.0", "rate_hz = 1e9"), "rate_hz: 1000000000.0 is not right"),
+        (("rate_hz = 25.0", "rate_hz = 2.0"), "of 2 Hz, of which 2.56 s are 5 samples"),
         (('unlabelled = ["?"]', f"unlabelled = {[*ACTIVITIES, '?']}"), "has a label"),
-        (('path = "(?P<subject>[^/]+)/.*"', ""), "of 1 people"),
+        (('path = "(?P<subject>[^/]+)/.*"', ""), "wearer 'monday', as .*anna/monday.csv is"),
+        (("(?P<subject>[^/]+)", "(?P<person>[^/]+)"), "group 'person'; known are label and sub"),
+        (("(?P<subject>[^/]+)/.*", "(?P<subject>.*)[.]csv"), "'anna/monday', whose name holds"),
+        (('time_unit = "ms"', 'time_unit = "s"'), "times 40 s apart .* rate_hz = 25; .* 'ms'"),
+        (("time_unit", "timeunit"), "csv.timeunit: .* did you mean 'time_unit'"),
+        (('unit = "g" }', 'unit = "g", colum = "x" }'), "acc_x.colum: .* did you mean 'column'"),
+        (("[csv.ch", '[labels]\nshake_itt = "go"\n[csv.ch'), "shake itt.* mean 'shake it'"),
+        (("[csv.ch", '[labels]\nresting = "歩"\n[csv.ch'), "labels.resting: has no word"),
         (("licence", "license"), "did you mean 'licence'"),
     ],
 )
@@ -218,6 +291,8 @@ def test_a_fault_of_a_folder_is_told_in_a_line(
     [
         ("5,1,2\n", "3 columns in line 352; the first has 8"),
         ("5,1,2,x,3,4,5,?\n", "'x' in row 351 of column 'az': no number"),
+        ('5,1,2,3,3,4,5,"?\n\n', "from line 352 on: .*stray quote"),
+        ('5,1,2,3,3,4,5,"?\n5,1,2,3,3,4,5,?"\n', "a field in line 352 that ends in line 353"),
     ],
 )
 def test_a_malformed_row_is_named(kitchen: Path, line: str, told: str) -> None:
@@ -225,6 +300,152 @@ def test_a_malformed_row_is_named(kitchen: Path, line: str, told: str) -> None:
     path.write_text(path.read_text() + line)
     with pytest.raises(StreamerError, match=told):
         configure(kitchen)
+
+
+def write_csv(folder: Path, header: str, rows: Sequence[str], csv: str = "", **more: str) -> Path:
+    """Write `all.csv` with the channel x, and a description."""
+    (folder / "all.csv").write_text("\n".join([header, *rows]))
+    top = "".join(f"{key} = {value}\n" for key, value in more.items())
+    (folder / "dataset.toml").write_text(
+        f'name = "all"\nrate_hz = 25\n{top}[csv]\nlabel = "what"\n{csv}\n'
+        '[csv.channels]\nacc_x = { column = "x", unit = "m/s2" }\n'
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "told"),
+    [
+        ("x,what,x", ["1,walk,2"], "all.csv has 2 columns 'x'"),
+        ("", [], "all.csv is empty"),
+        ("x,what,who", ["1,walk,a", "1,walk,"], "wearer '', whose name is empty; change row 2"),
+    ],
+)
+def test_a_fault_of_a_file_is_told(tmp_path: Path, header: str, rows: list[str], told: str) -> None:
+    write_csv(tmp_path, header, rows, 'subject = "who"' if "who" in header else "")
+    with pytest.raises(DatasetError, match=told):
+        configure(tmp_path)
+
+
+def test_rows_of_several_people_may_be_mixed(tmp_path: Path) -> None:
+    rows = [f"{40 * row},{row},walk,{who}" for row in range(100) for who in "bac"]
+    columns = 'time = "t"\ntime_unit = "ms"\nsubject = "who"'
+    folder = write_csv(tmp_path, "t,x,what,who", rows, columns)
+    content = read_folder(folder, read_description(folder))
+    assert not isinstance(content, Windows)
+    recordings = list(content)
+    assert [(r.stream.device, len(r.times)) for r in recordings] == [(w, 100) for w in "bac"]
+    assert recordings[1].values[:3, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("zone", ["", "Z", "+00:00"])
+def test_dates_may_tell_their_zone(tmp_path: Path, zone: str) -> None:
+    rows = [f"2024-03-01T10:00:{second:02}{zone},1,walk" for second in range(60)]
+    folder = write_csv(tmp_path, "t,x,what", rows, 'time = "t"\ntime_unit = "iso"')
+    content = read_folder(folder, read_description(folder))
+    assert not isinstance(content, Windows)
+    assert next(iter(content)).times[0] == 1_709_287_200
+
+
+@pytest.mark.parametrize("name", ["p1.csv", "p1.CSV"])
+def test_the_suffix_of_files_may_be_in_capitals(tmp_path: Path, name: str) -> None:
+    write_csv(tmp_path, "x,what", ["1,walk"])
+    (tmp_path / "all.csv").rename(tmp_path / name)
+    assert [r.name for r in read_folder(tmp_path, read_description(tmp_path))] == ["p1"]  # type: ignore[union-attr]
+
+
+def walkers(*labels: str, count: int = 100) -> list[str]:
+    """Return rows of three people, each of whom does everything for `count` samples."""
+    return [f"{row},{label},{who}" for who in "abc" for label in labels for row in range(count)]
+
+
+def configure_walkers(folder: Path, rows: Sequence[str], **more: str) -> DataConfig:
+    return configure(write_csv(folder, "x,what,who", rows, 'subject = "who"', **more)).data
+
+
+@pytest.mark.parametrize(
+    ("published", "learnt"),
+    [
+        (("Walk up", "walk-up", "walk_up", "WalkUp", "walk - up"), ("walk up",)),
+        (("1", "1.0", "2."), ("1", "2")),
+        (("Größe", "Fuß"), ("grosse", "fuss")),
+    ],
+)
+def test_spellings_of_a_label_are_one(
+    tmp_path: Path, published: tuple[str, ...], learnt: tuple[str, ...]
+) -> None:
+    assert configure_walkers(tmp_path, walkers(*published)).labels == learnt
+
+
+@pytest.mark.parametrize(
+    ("published", "told"),
+    [
+        (("-1", "1"), "label '1' in recording 'all' of .* becomes '1', and so does '-1'"),
+        (("lift +", "lift -"), "'lift -' in .* becomes 'lift', and so does 'lift \\+'"),
+        (("sit 歩く", "sit"), "becomes 'sit', and so does 'sit"),
+        (("歩く", "sit"), "label '歩く' in recording 'all' .* has no word of letters a to z"),
+    ],
+)
+def test_labels_that_words_cannot_tell_apart_need_names(
+    tmp_path: Path, published: tuple[str, ...], told: str
+) -> None:
+    rows = walkers(*published)
+    with pytest.raises(LabelSetError, match=told):
+        configure_walkers(tmp_path, rows)
+    names = f'{{ "{published[0]}" = "go", "{published[1]}" = "stay" }}'
+    config = configure_walkers(tmp_path, rows, labels=names)
+    assert config.labels == ("go", "stay")
+    assert set(read_stretches(config, config.labels)[0].labels.tolist()) == {0, 1}
+    unnamed = config.model_copy(update={"labels": ("1", "lift", "sit"), "rename": {}})
+    (tmp_path / "dataset.toml").write_text(
+        (tmp_path / "dataset.toml").read_text().replace(f"labels = {names}", "")
+    )
+    if published[0] != "歩く":
+        with pytest.raises(LabelSetError, match="so does"):
+            read_stretches(unnamed, unnamed.labels)
+
+
+def test_only_people_with_a_window_are_held_out(tmp_path: Path) -> None:
+    short = [f"{row},walk,b" for row in range(20)]
+    rows = [row for row in walkers("walk", "sit") if not row.endswith("b")] + short
+    config = configure_walkers(tmp_path, rows)
+    assert config.validation == ("c",)
+    with pytest.raises(TrainingError, match=r"'b' is held out, but .* window of 64 samples"):
+        examine(config.model_copy(update={"validation": ("b",)}))
+    with pytest.raises(TrainingError, match=r"'bb' is held out, .* did you mean 'b'"):
+        examine(config.model_copy(update={"test": ("bb",)}))
+    with pytest.raises(TrainingError, match=r"of 3 people .* 0 of them in an unbroken stretch"):
+        configure_walkers(tmp_path, walkers("walk", count=20))
+
+
+def test_labels_that_cannot_be_learnt_are_told(tmp_path: Path) -> None:
+    config = configure_walkers(tmp_path, [*walkers("walk", "sit"), "0,dance,b", "0,walk,b"])
+    (warning,) = [text for text in examine(config).warnings if "dance" in text]
+    assert warning == (
+        "label 'dance' is of nobody but b, held out: nobody is left to learn it from"
+    )
+    with pytest.raises(TrainingError, match=r"has 'wlak', .* did you mean 'walk'"):
+        examine(config.model_copy(update={"labels": ("wlak", "sit")}))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (('"g"', '"m/s2"'), "acc looks like g, not m/s2"),
+        (("rate_hz = 25.0", "rate_hz = 50.0"), "sent as 50 Hz, comes at 25.0 Hz"),
+        (('"deg/s"', '"rad/s"'), "gyro looks like deg/s, not rad/s"),
+    ],
+)
+def test_what_a_gateway_would_refuse_is_warned_of(
+    kitchen: Path, change: tuple[str, str], told: str
+) -> None:
+    path = kitchen / "dataset.toml"
+    config = configure(kitchen).data
+    assert not examine(config).warnings
+    path.write_text(path.read_text().replace(*change))
+    (warning,) = examine(configure(kitchen).data).warnings
+    assert told in warning
+    assert warning.endswith("(4 more like it)")
 
 
 def test_times_that_start_afresh_begin_another_recording(tmp_path: Path) -> None:
@@ -308,6 +529,8 @@ def test_shares_own_arrays_are_taken_as_they_are(tmp_path: Path, beside: bool) -
         ("pickle", "is no array of numbers"),
         ("words", "labels without words: \\[1\\]"),
         ("rate", "must tell rate_hz"),
+        ("word", "'open' is no list of words, such as \\['open'\\]"),
+        ("lengths", "y_train.npy has 59 labels of the 60 windows in X_train.npy"),
     ],
 )
 def test_faults_of_shares_arrays_are_told(tmp_path: Path, spoil: str, told: str) -> None:
@@ -319,6 +542,11 @@ def test_faults_of_shares_arrays_are_told(tmp_path: Path, spoil: str, told: str)
         np.save(folder / "y_test.npy", np.array([{}]), allow_pickle=True)
     elif spoil == "words":
         (folder / "labels.json").write_text('{"label_dictionary": {"0": ["open"]}}')
+    elif spoil == "word":
+        (folder / "labels.json").write_text('{"label_dictionary": {"0": "open", "1": ["shut"]}}')
+    elif spoil == "lengths":
+        for part, count in (("train", 59), ("test", 21)):
+            np.save(folder / f"y_{part}.npy", np.arange(count) % 2)
     elif spoil != "rate":
         (folder / spoil).unlink()
     with pytest.raises(StreamerError, match=told):
@@ -354,6 +582,7 @@ def test_windows_of_another_rate_or_channel_are_refused(tmp_path: Path) -> None:
         ("OpenDoor1", "open door1"),
         ("playing catch w/tennis ball", "playing catch w tennis ball"),
         ("Spazieren gehén", "spazieren gehen"),
+        ("Smørrebrød", "smorrebrod"),
         ("走る", ""),
     ],
 )

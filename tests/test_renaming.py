@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -234,15 +235,24 @@ def test_a_fault_is_told_and_the_next_answer_taken(
     assert chat.keys == [None, None]
 
 
+@pytest.mark.parametrize("thought", ["Maybe {} ...", 'e.g. {"walking": "leg"}, no', "{"])
+def test_what_is_thought_before_the_answer_is_passed_over(thought: str, chat: ChatServer) -> None:
+    chat.answers = [says(f"<think>{thought}</think>{json.dumps(GOOD)}")]
+    assert ask(chat) == GOOD
+
+
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
         (reply(b"\xff\x00 garbage"), "no chat completion"),
         (reply(b'{"choices": []}'), "no chat completion"),
+        (reply(b"[" * 200_000), "no chat completion"),
         (says(None), "without text"),
         (reply(b"busy", 503), "status 503"),
+        (reply(b"slow down", 429), "status 429"),
         (reply(b"x" * (MAX_ANSWER_BYTES + 1)), "over 1000000 bytes"),
         (says("{" * 3000), "no JSON object"),
+        (says('{"a":' * 100_000), "no JSON object"),
         (silent, "no whole answer in 0.5 s"),
         (trickling, "no whole answer in 0.5 s"),
     ],
@@ -325,3 +335,13 @@ def test_the_command_suggests_from_a_file_of_vectors(tmp_path: Path) -> None:
     shown = streamer("labels", "show", "pamap2", "--labels", tmp_path / "n.toml").stdout
     assert shown in done.stdout
     assert "did you mean 'pamap2'" in streamer("labels", "show", "pamap").stderr
+
+
+def test_names_are_not_suggested_for_a_label_without_letters(tmp_path: Path) -> None:
+    shipped = (NAMES.parent / "train" / "waist.toml").read_text()
+    path = tmp_path / "config.toml"
+    path.write_text(re.sub(r"labels = \[[^]]*\]", 'labels = ["歩く"]', shipped, count=1))
+    done = streamer("labels", "suggest", str(path), "--out", str(tmp_path / "names.toml"))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "label '歩く' has the word '歩く'" in done.stderr

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from conftest import CHANNELS, EPOCH, UNITS, stream_info
 from device_adapters.samples import SampleBatch
@@ -49,6 +50,7 @@ from streamer.training.data import (
     transition_matrix,
 )
 from streamer.training.defaults import configure
+from streamer.training.examination import examine
 from streamer.training.fitting import _Fitting, one_cycle
 from streamer.training.network import ShareNetwork
 from streamer.training.sampling import WindowSampler
@@ -269,6 +271,18 @@ def test_sessions_become_stretches_with_a_label_for_each_sample(sessions: Path) 
     windows = cut_windows(stretches[:1], 64, 16, 0)
     assert (windows.labels == labels[windows.starts + 32]).all()
     assert windows.gather(slice(0, 2)).shape == (2, 64, 6)
+
+
+def test_a_session_that_is_cut_off_is_warned_of(tmp_path: Path) -> None:
+    for seed, wearer in enumerate(("anna", "cleo", "dora")):
+        write_session(tmp_path, wearer, seed)
+    config = configuration(tmp_path).data
+    assert not [text for text in examine(config).warnings if "session" in text]
+    path = tmp_path / "anna.mcap"
+    path.write_bytes(path.read_bytes()[:-200])
+    (warning,) = [text for text in examine(config).warnings if "session" in text]
+    assert warning.startswith(f"session {path} is whole up to byte")
+    assert warning.endswith("learnt from until there")
 
 
 def test_transitions_are_probabilities_and_none_is_impossible(sessions: Path) -> None:
@@ -646,6 +660,11 @@ def test_a_data_set_is_learnt_from_as_published_and_as_imported(tmp_path: Path) 
     ]
     assert surveys[0] == surveys[1]
     assert surveys[0].labels == {"walking", "folding clothes"}
+
+
+def test_each_channel_must_have_a_unit(sessions: Path) -> None:
+    with pytest.raises(ValidationError, match=r"units has 1 entries .* the 6 channels"):
+        configuration(sessions, units=("m/s2",))
 
 
 def test_symmetries_must_have_a_sign_for_each_channel(sessions: Path) -> None:

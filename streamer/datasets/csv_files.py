@@ -2,25 +2,28 @@
 
 import csv
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from device_adapters.errors import InvalidNameError
 from device_adapters.samples import (
     ACCELERATION,
     ANGULAR_VELOCITY,
     STANDARD_GRAVITY,
     StreamInfo,
+    check_name,
 )
 from streamer.config_file import Section
 from streamer.datasets.dataset import UNLABELLED, Recording, build_recording, hour_start
-from streamer.datasets.names import plain_words
+from streamer.datasets.names import label_key
 from streamer.errors import DatasetError
 
 TO_SI = {
@@ -35,6 +38,8 @@ TO_SI = {
 
 RESTART_SECONDS = 1.0
 """A step back in time by more than this begins another recording; by less it is disorder."""
+
+PATH_GROUPS = ("label", "subject")
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
@@ -67,7 +72,7 @@ class CsvLayout(Section):
         channels: the channels that are read, in order.
     """
 
-    files: str = "**/*.csv"
+    files: str = "**/*.[cC][sS][vV]"
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     time: str | None = None
     time_unit: Literal["s", "ms", "us", "ns", "iso"] = "s"
@@ -92,6 +97,17 @@ class _Columns:
     labels: NDArray[np.str_]
     wearers: NDArray[np.str_]
 
+    def by_wearer(self) -> "_Columns":
+        """Return the rows wearer by wearer, each one's in their order; files may mix them."""
+        _, first, places = np.unique(self.wearers, return_index=True, return_inverse=True)
+        order = np.argsort(first[places], kind="stable")
+        return _Columns(
+            None if self.times is None else self.times[order],
+            self.values[order],
+            self.labels[order],
+            self.wearers[order],
+        )
+
 
 class CsvFiles:
     """A folder of CSV files.
@@ -103,7 +119,8 @@ class CsvFiles:
         rate_hz: samples a second.
 
     Raises:
-        DatasetError: there is no file, or the expression for paths is wrong.
+        DatasetError: there is no file, the pattern for files or the expression for paths is wrong,
+            or nothing tells the wearers of two files of the same name apart.
     """
 
     def __init__(self, dataset: str, folder: Path, layout: CsvLayout, rate_hz: float) -> None:
@@ -111,15 +128,57 @@ class CsvFiles:
         self._folder = folder
         self._layout = layout
         self._rate_hz = rate_hz
-        self._paths = sorted(path for path in folder.glob(layout.files) if path.is_file())
-        if not self._paths:
-            raise DatasetError(dataset, folder, f"holds no file {layout.files}")
+        self._paths = self._found()
+        self._pattern = self._compiled()
+        if layout.subject is None and layout.path is None:
+            self._check_stems()
+
+    def _found(self) -> list[Path]:
+        pattern = self._layout.files
         try:
-            self._pattern = re.compile(layout.path or "")
+            paths = sorted(path for path in self._folder.glob(pattern) if path.is_file())
+        except (ValueError, NotImplementedError) as error:
+            raise DatasetError(
+                self._dataset,
+                self._folder,
+                f"can't be searched: files = {pattern!r} is no pattern for paths below the folder, "
+                f"such as '**/*.csv': {error}",
+            ) from error
+        if not paths:
+            raise DatasetError(self._dataset, self._folder, f"holds no file {pattern}")
+        return paths
+
+    def _compiled(self) -> re.Pattern[str]:
+        path = self._layout.path or ""
+        try:
+            pattern = re.compile(path)
         except re.error as error:
             raise DatasetError(
-                dataset, folder, f"can't be read: path = {layout.path!r} is no expression: {error}"
+                self._dataset,
+                self._folder,
+                f"can't be read: path = {path!r} is no expression: {error}",
             ) from error
+        if unknown := pattern.groupindex.keys() - PATH_GROUPS:
+            raise DatasetError(
+                self._dataset,
+                self._folder,
+                f"can't be read: path = {path!r} has the group {min(unknown)!r}; "
+                f"known are {' and '.join(PATH_GROUPS)}",
+            )
+        return pattern
+
+    def _check_stems(self) -> None:
+        """Check that no two files would be taken for the same wearer's."""
+        seen: dict[str, Path] = {}
+        for path in self._paths:
+            other = seen.setdefault(path.stem, path)
+            if other != path:
+                raise DatasetError(
+                    self._dataset,
+                    path,
+                    f"would be of the wearer {path.stem!r}, as {other} is; tell by path or subject "
+                    "in [csv] whose files are, or name them after their wearers",
+                )
 
     @property
     def _conversion(self) -> str:
@@ -154,14 +213,10 @@ class CsvFiles:
         if columns.times is not None and np.nanmin(times, initial=np.inf) < hour_start(0):
             times = hour_start(number) + times - np.nanmin(times)
         raw, places = np.unique(published, return_inverse=True)
-        none = {"", *layout.unlabelled}
-        names = tuple(dict.fromkeys(plain_words(str(label)) for label in raw))
-        index = np.array(
-            [
-                UNLABELLED if str(label) in none else names.index(plain_words(str(label)))
-                for label in raw
-            ]
-        )
+        keys = [label_key(label) for label in raw.tolist()]
+        none = {"", *map(label_key, layout.unlabelled)}
+        names = tuple(dict.fromkeys(keys))
+        index = np.array([UNLABELLED if key in none else names.index(key) for key in keys])
         stream = StreamInfo(
             str(columns.wearers[part][0]),
             tuple(layout.channels),
@@ -191,16 +246,29 @@ class CsvFiles:
         values = np.stack([self._numbers(path, name, table[name]) for name in wanted], axis=1)
         scale = np.array([TO_SI[channel.unit][1] for channel in layout.channels.values()])
         groups = self._groups(path)
-        return _Columns(
+        wearers = table[layout.subject] if layout.subject else None
+        columns = _Columns(
             None if layout.time is None else self._times(path, layout.time, table[layout.time]),
             (values * scale).astype(np.float32),
             np.array(table[layout.label] if layout.label else [groups.get("label", "")] * count),
-            np.array(
-                table[layout.subject]
-                if layout.subject
-                else [groups.get("subject") or path.stem] * count
-            ),
+            np.array(wearers or [groups.get("subject") or path.stem] * count),
         )
+        self._check_wearers(path, columns.wearers)
+        return columns if columns.times is None else columns.by_wearer()
+
+    def _check_wearers(self, path: Path, wearers: NDArray[np.str_]) -> None:
+        for wearer, row in zip(*np.unique(wearers, return_index=True), strict=True):
+            try:
+                check_name(str(wearer))
+            except InvalidNameError as error:
+                remedy = "rename the file, or set path in [csv]"
+                if self._layout.subject:
+                    remedy = f"change row {row + 1} of column {self._layout.subject!r}"
+                raise DatasetError(
+                    self._dataset,
+                    path,
+                    f"is of the wearer {str(wearer)!r}, whose name {error.reason}; {remedy}",
+                ) from error
 
     def _groups(self, path: Path) -> dict[str, str]:
         if not self._pattern.pattern:
@@ -216,29 +284,64 @@ class CsvFiles:
     def _table(self, path: Path, names: Sequence[str]) -> dict[str, list[str]]:
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
-                rows = csv.reader(file, delimiter=self._layout.delimiter, skipinitialspace=True)
-                header = [name.strip() for name in next(rows, [])]
+                rows = self._rows(path, file)
+                _, first = next(rows, (1, []))
+                if not first:
+                    raise DatasetError(self._dataset, path, "is empty")
+                header = [name.strip() for name in first]
                 places = [self._place(path, name, header) for name in names]
                 kept: list[list[str]] = []
-                for number, row in enumerate(rows, start=2):
-                    if len(row) == len(header):
-                        kept.append([row[place].strip() for place in places])
-                    elif row:
+                for line, row in rows:
+                    if len(row) != len(header):
                         raise DatasetError(
                             self._dataset,
                             path,
-                            f"has {len(row)} columns in line {number}; the first has {len(header)}",
+                            f"has {len(row)} columns in line {line}; the first has {len(header)}",
                         )
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+                    kept.append([row[place].strip() for place in places])
+        except (OSError, UnicodeDecodeError) as error:
             raise DatasetError(self._dataset, path, f"can't be read: {error}") from error
         if not kept:
             raise DatasetError(self._dataset, path, "has no row below the columns' names")
         return dict(zip(names, map(list, zip(*kept, strict=True)), strict=True))
 
+    def _rows(self, path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
+        """Return the rows that are not blank, each with its line."""
+        rows = csv.reader(
+            file, delimiter=self._layout.delimiter, skipinitialspace=True, strict=True
+        )
+        while True:
+            line = rows.line_num + 1
+            try:
+                row = next(rows, None)
+            except csv.Error as error:
+                raise DatasetError(
+                    self._dataset,
+                    path,
+                    f"can't be read from line {line} on: {error}; is there a stray quote?",
+                ) from error
+            if row is None:
+                return
+            if rows.line_num != line:
+                raise DatasetError(
+                    self._dataset,
+                    path,
+                    f"has a field in line {line} that ends in line {rows.line_num}; "
+                    "remove the quote that begins it",
+                )
+            if row:
+                yield line, row
+
     def _place(self, path: Path, name: str, header: list[str]) -> int:
         if name not in header:
             raise DatasetError(
                 self._dataset, path, f"has no column {name!r}; it has {', '.join(header) or 'none'}"
+            )
+        if header.count(name) > 1:
+            raise DatasetError(
+                self._dataset,
+                path,
+                f"has {header.count(name)} columns {name!r}; rename those that are not meant",
             )
         return header.index(name)
 
@@ -256,15 +359,36 @@ class CsvFiles:
         """Return times in seconds."""
         unit = self._layout.time_unit
         if unit != "iso":
-            return self._numbers(path, column, texts) * SECONDS[unit]
+            times = self._numbers(path, column, texts) * SECONDS[unit]
+            self._check_unit(path, column, times)
+            return times
         try:
-            moments = np.array([text or "NaT" for text in texts], dtype="datetime64[ns]")
+            with warnings.catch_warnings():
+                # NumPy takes times of other zones to UTC, and warns that it keeps no zone.
+                warnings.simplefilter("ignore", UserWarning)
+                moments = np.array([text or "NaT" for text in texts], dtype="datetime64[ns]")
         except ValueError as error:
             raise DatasetError(
                 self._dataset, path, f"has a time in column {column!r} that is no date: {error}"
             ) from error
         seconds = moments.astype(np.int64) / 1e9
         return np.where(np.isnat(moments), np.nan, seconds)
+
+    def _check_unit(self, path: Path, column: str, times: NDArray[np.float64]) -> None:
+        """Check that no other unit of time fits the rate, where the one that is said does not."""
+        steps = np.diff(times)
+        steps = steps[steps > 0]
+        if not len(steps):
+            return
+        step, said = float(np.median(steps)), self._layout.time_unit
+        for unit, seconds in SECONDS.items():
+            if unit != said and 0.5 < step * self._rate_hz * seconds / SECONDS[said] < 2:
+                raise DatasetError(
+                    self._dataset,
+                    path,
+                    f"has times {step:g} s apart in column {column!r} if time_unit = {said!r}, but "
+                    f"rate_hz = {self._rate_hz:g}; they look like {unit!r}",
+                )
 
 
 def _is_number(text: str) -> bool:

@@ -18,6 +18,9 @@ UNLABELLED = -1
 FIRST_SESSION_START = 946_684_800.0
 """2000-01-01T00:00:00Z: where recordings without a date begin, an hour apart."""
 
+SHORTEST_WINDOW = 8
+"""Samples; of fewer nothing can be told."""
+
 LONGEST_GAP_SECONDS = 0.1
 """Missing time that the gateway interpolates; more is counted as a gap."""
 
@@ -34,6 +37,7 @@ class Recording:
         annotations: what was done when; stretches may be without.
         not_finite: samples left out for a missing or infinite value.
         out_of_order: samples left out because they are not later than the one before.
+        damage: where its file stops being whole, if it does.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Recording:
     annotations: tuple[Annotation, ...]
     not_finite: int = 0
     out_of_order: int = 0
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

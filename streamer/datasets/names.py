@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from streamer.config_file import Section, read_config
-from streamer.errors import ConfigError
+from streamer.errors import ConfigError, LabelSetError, nearest
+
+REMEDY = "give it a name of its own in the table [labels] of dataset.toml"
+NO_WORD = "has no word of letters a to z or digits"
 
 
 class LabelNames(Section):
@@ -19,19 +22,96 @@ class LabelNames(Section):
     labels: dict[str, str]
 
 
+SPELT_OUT = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"})
+"""Latin letters that are no letter with an accent; `ß` is `ss` without its case."""
+
+
+def label_key(name: str) -> str:
+    """Return a published label without its case, and with one blank between its words.
+
+    Labels that differ in nothing else are the same: `Walk-Up`, `walk_up` and `WalkUp`; `1` and
+    `1.0`. A sign is no hyphen: `-1` and `lift -` keep theirs.
+    """
+    parted = re.sub(r"(?<=[a-zß-öø-ÿ])(?=[A-ZÀ-ÖØ-Þ])", " ", unicodedata.normalize("NFKC", name))
+    words = " ".join(parted.casefold().replace("_", " ").split())
+    key = re.sub(r"(?<=\w)(?: ?-+ |-+)(?=\w)", " ", words)
+    whole = re.fullmatch(r"([+-]?\d+)\.0*", key)
+    return whole[1] if whole else key or name
+
+
 def plain_words(name: str) -> str:
     """Return a name's words in lower case: `WALKING_UPSTAIRS` is `walking upstairs`.
 
     Accents are dropped, `OpenDoor` is two words; what is left of a name in another script may be
     nothing.
     """
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", ascii_name)
-    return " ".join(re.findall(r"[a-z0-9]+", parted.lower()))
+    spelt_out = unicodedata.normalize("NFKD", label_key(name).translate(SPELT_OUT))
+    return " ".join(re.findall(r"[a-z0-9]+", spelt_out.encode("ascii", "ignore").decode()))
+
+
+class LearntNames:
+    """Finds the names under which published labels are learnt.
+
+    Args:
+        given: names for some of them, by `label_key` or as plain words; the others are learnt as
+            their plain words.
+    """
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        self._given = given
+        self._claims: dict[str, str] = {}
+
+    def name_of(self, published: str) -> str:
+        """Return the name of a label; nothing if it has no word and none is given."""
+        entry = find_entry(published, self._given)
+        return self._given.get(entry, entry)
+
+    def claim(self, published: str, where: str) -> str:
+        """Return the name of a label that is learnt.
+
+        Args:
+            published: the label.
+            where: what it was found in, for errors.
+
+        Raises:
+            LabelSetError: it has no word, or another label has become the same words.
+        """
+        entry, key = find_entry(published, self._given), label_key(published)
+        if not entry:
+            raise LabelSetError(published, f"in {where} {NO_WORD}; {REMEDY}")
+        other = self._claims.setdefault(entry, key)
+        if other != key:
+            raise LabelSetError(
+                published, f"in {where} becomes {entry!r}, and so does {other!r}; {REMEDY}"
+            )
+        return self._given.get(entry, entry)
+
+    def check_given(self, path: Path) -> None:
+        """Check that each name that `path` gives has a word, and that its label was claimed.
+
+        Raises:
+            ConfigError: one was not; the message tells the nearest that was.
+        """
+        claimed = list(self._claims.values())
+        for entry, name in self._given.items():
+            if not name:
+                raise ConfigError(path, f"labels.{entry}", NO_WORD)
+            if entry not in self._claims:
+                raise ConfigError(
+                    path,
+                    f"labels.{entry}",
+                    f"no recording has this label; {nearest(entry, claimed)}",
+                )
+
+
+def find_entry(published: str, names: Mapping[str, str]) -> str:
+    """Return under what a label stands in a table of names: its key, or else its plain words."""
+    key = label_key(published)
+    return key if key in names else plain_words(published)
 
 
 def read_names(path: Path, published: Iterable[str] = ()) -> dict[str, str]:
-    """Read the table `[labels]` of a file; both sides as plain words.
+    """Read the table `[labels]` of a file; the new names as plain words.
 
     Args:
         path: the file (TOML).
@@ -41,18 +121,18 @@ def read_names(path: Path, published: Iterable[str] = ()) -> dict[str, str]:
         ConfigError: it can't be read, or lacks a name.
     """
     names = {
-        plain_words(old): plain_words(new)
+        label_key(old): plain_words(new)
         for old, new in read_config(path, LabelNames).labels.items()
     }
     for name in published:
-        if plain_words(name) not in names:
+        if find_entry(name, names) not in names:
             raise ConfigError(path, "labels", f"has no name for {name!r}")
     for old, new in names.items():
         if not new:
-            raise ConfigError(path, f"labels.{old}", "has no word of letters a to z or digits")
+            raise ConfigError(path, f"labels.{old}", NO_WORD)
     return names
 
 
 def renamed(labels: Iterable[str], names: Mapping[str, str]) -> tuple[str, ...]:
     """Return labels under their new names, each once, in the order of their first use."""
-    return tuple(dict.fromkeys(names.get(plain_words(label), label) for label in labels))
+    return tuple(dict.fromkeys(names.get(find_entry(label, names), label) for label in labels))

@@ -8,7 +8,7 @@ import numpy as np
 from device_adapters.samples import SampleBatch, StreamInfo
 from device_adapters.session_file import Annotation, SessionReader, SessionWriter
 from streamer.datasets.dataset import Recording
-from streamer.datasets.names import plain_words
+from streamer.datasets.names import renamed
 
 BATCHES_PER_SECOND = 5
 """What a wearable sends."""
@@ -29,7 +29,7 @@ def write_session(recording: Recording, path: Path, names: Mapping[str, str] | N
             batch = slice(first, first + size)
             while pending and pending[0].start <= times[batch][-1]:
                 span = pending.pop(0)
-                label = (names or {}).get(plain_words(span.label), span.label)
+                (label,) = renamed([span.label], names or {})
                 writer.add_annotation(Annotation(span.wearer, label, span.start, span.end))
             writer.add_batch(SampleBatch(info.device, times[batch], values[batch]))
 
@@ -43,7 +43,8 @@ def read_session(path: Path) -> Iterator[Recording]:
     streams: dict[str, StreamInfo] = {}
     batches: dict[StreamInfo, list[SampleBatch]] = {}
     annotations: list[Annotation] = []
-    for event in SessionReader(path):
+    reader = SessionReader(path)
+    for event in reader:
         if isinstance(event, StreamInfo):
             streams[event.device] = event
             batches.setdefault(event, [])
@@ -59,4 +60,5 @@ def read_session(path: Path) -> Iterator[Recording]:
                 np.concatenate([batch.times + batch.host_offset_s for batch in parts]),
                 np.concatenate([batch.values for batch in parts]),
                 tuple(a for a in annotations if a.wearer == stream.device),
+                damage="" if reader.damage is None else f"session {path} is {reader.damage}",
             )

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.datasets.dataset import Windows
-from streamer.datasets.names import plain_words
 from streamer.datasets.windows import check_windows
 from streamer.errors import DatasetError
 
@@ -43,6 +42,12 @@ def read_share_arrays(folder: Path, rate_hz: float) -> Windows:
     for part in ("train", "test"):
         samples = _array(folder / f"X_{part}.npy", 3)
         codes = _array(folder / f"y_{part}.npy", 1)
+        if len(samples) != len(codes):
+            raise DatasetError(
+                NAME,
+                folder / f"y_{part}.npy",
+                f"has {len(codes)} labels of the {len(samples)} windows in X_{part}.npy",
+            )
         unknown = sorted(set(np.unique(codes).tolist()) - set(numbers))
         if unknown:
             raise DatasetError(
@@ -93,9 +98,15 @@ def _label_words(folder: Path) -> dict[int, str]:
     for path in paths:
         try:
             dictionary = json.loads(path.read_bytes())["label_dictionary"]
-            return {int(n): plain_words(" ".join(words)) for n, words in dictionary.items()}
+            return {int(number): _joined(words) for number, words in dictionary.items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DatasetError(
                 NAME, path, f"holds no label_dictionary of number to words: {error!r}"
             ) from error
     raise DatasetError(NAME, folder, f"has no *.json with a label_dictionary, and no {beside}")
+
+
+def _joined(words: object) -> str:
+    if not isinstance(words, list):
+        raise TypeError(f"{words!r} is no list of words, such as {[words]!r}")
+    return " ".join(words)

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from streamer.datasets.dataset import UNLABELLED, Windows
+from streamer.datasets.array_file import ArrayFile
+from streamer.datasets.dataset import SHORTEST_WINDOW, UNLABELLED, Windows
 from streamer.datasets.names import renamed
 from streamer.errors import DatasetError
 
@@ -33,19 +35,16 @@ def read_windows(path: Path) -> Windows:
     Raises:
         DatasetError: the file is missing or not of this kind.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            windows = Windows(
-                arrays["values"],
-                arrays["labels"],
-                arrays["wearers"],
-                tuple(arrays["names"].tolist()),
-                tuple(arrays["channels"].tolist()),
-                tuple(arrays["units"].tolist()),
-                float(arrays["rate_hz"]),
-            )
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DatasetError("windows", path, f"is no file of windows: {error}") from error
+    file = ArrayFile("windows", path, "file of windows")
+    windows = Windows(
+        file.take("values", "numbers", 3).astype(np.float32),
+        file.take("labels", "whole numbers", 1).astype(np.int64),
+        file.take("wearers", "text", 1),
+        tuple(file.take("names", "text", 1).tolist()),
+        tuple(file.take("channels", "text", 1).tolist()),
+        tuple(file.take("units", "text", 1).tolist()),
+        float(file.take("rate_hz", "numbers", 0)),
+    )
     check_windows("windows", path, windows)
     return windows
 
@@ -63,6 +62,16 @@ def check_windows(dataset: str, path: Path, windows: Windows) -> None:
             path,
             f"has windows of the shape {values.shape}; expected [windows, time, channels]",
         )
+    if values.shape[1] < SHORTEST_WINDOW:
+        raise DatasetError(
+            dataset,
+            path,
+            f"has windows of {values.shape[1]} samples; expected {SHORTEST_WINDOW} or more",
+        )
+    if not 0 < windows.rate_hz < np.inf:
+        raise DatasetError(
+            dataset, path, f"has the rate {windows.rate_hz:g} Hz; expected a positive number"
+        )
     if values.shape[2] != len(windows.channels) or len(windows.channels) != len(windows.units):
         raise DatasetError(
             dataset,
@@ -77,13 +86,18 @@ def check_windows(dataset: str, path: Path, windows: Windows) -> None:
             f"has {count} windows, labels of the shape {windows.labels.shape} and wearers of the "
             f"shape {windows.wearers.shape}",
         )
-    wrong = (windows.labels < UNLABELLED) | (windows.labels >= len(windows.names))
+    check_labels(dataset, path, windows.labels, len(windows.names))
+
+
+def check_labels(dataset: str, path: Path, labels: NDArray[np.int64], names: int) -> None:
+    """Check that label indices are those of so many names, or `UNLABELLED`.
+
+    Raises:
+        DatasetError: one is not.
+    """
+    wrong = (labels < UNLABELLED) | (labels >= names)
     if wrong.any():
-        raise DatasetError(
-            dataset,
-            path,
-            f"has the label {windows.labels[wrong][0]} but {len(windows.names)} names",
-        )
+        raise DatasetError(dataset, path, f"has the label {labels[wrong][0]} but {names} names")
 
 
 def rename_windows(windows: Windows, names: Mapping[str, str]) -> Windows:

@@ -6,7 +6,7 @@ OpenAI's `POST <url>/chat/completions`, which Ollama, llama.cpp's server and vLL
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,8 @@ from streamer.training.renaming import MAX_WORDS, find_faults
 
 MAX_ANSWER_BYTES = 1_000_000
 """Names of a hundred labels take a hundredth of it."""
+
+TOO_MANY_REQUESTS = 429
 
 TASK = f"""You name human activities for a model that recognises them from worn motion sensors and
 writes their names word by word. Find for each label below a short phrase of 1 to {MAX_WORDS}
@@ -69,11 +71,12 @@ def suggest_by_chat(published: Sequence[str], endpoint: ChatEndpoint) -> dict[st
         except _UnusableAnswerError as error:
             told = str(error)
             continue
-        names = _names_in(answer)
-        faults = find_faults(published, names) if names is not None else ["no JSON object of names"]
-        if names is not None and not faults:
-            return {label: names[label] for label in published}
-        told = "; ".join(faults)
+        told = "no JSON object of names"
+        for names in _names_in(answer):
+            faults = find_faults(published, names)
+            if not faults:
+                return {label: names[label] for label in published}
+            told = "; ".join(faults)
         messages += [
             {"role": "assistant", "content": answer},
             {"role": "user", "content": f"This can't be used: {told}. Answer again, all labels."},
@@ -116,7 +119,7 @@ def _ask(endpoint: ChatEndpoint, messages: Sequence[dict[str, str]]) -> str:
         raise _UnusableAnswerError(f"no whole answer in {endpoint.timeout_s:g} s") from error
     except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
         raise ChatError(endpoint.url, f"can't be asked: {error or type(error).__name__}") from error
-    if status >= 500:
+    if status >= 500 or status == TOO_MANY_REQUESTS:
         raise _UnusableAnswerError(f"status {status}")
     if status != 200:
         raise ChatError(endpoint.url, f"refused with status {status}: {_shortened(content)}")
@@ -126,23 +129,24 @@ def _ask(endpoint: ChatEndpoint, messages: Sequence[dict[str, str]]) -> str:
 def _text(content: bytes) -> str:
     try:
         text = json.loads(content)["choices"][0]["message"]["content"]
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise _UnusableAnswerError(f"no chat completion: {_shortened(content)}") from error
     if not isinstance(text, str):
         raise _UnusableAnswerError("a chat completion without text")
     return text
 
 
-def _names_in(answer: str) -> dict[str, str] | None:
-    """Return the JSON object of an answer, which may have fences or thoughts around it."""
+def _names_in(answer: str) -> Iterator[dict[str, str]]:
+    """Return the JSON objects of an answer, which may have fences, thoughts or drafts around it."""
     for start in (match.start() for match in re.finditer(r"\{", answer)):
         try:
             found: Any = json.JSONDecoder().raw_decode(answer, start)[0]
-        except (ValueError, RecursionError):
+        except RecursionError:
+            return
+        except ValueError:
             continue
         if isinstance(found, dict) and all(isinstance(name, str) for name in found.values()):
-            return found
-    return None
+            yield found
 
 
 def _shortened(content: bytes) -> str:

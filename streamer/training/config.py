@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from streamer.config_file import Section
+from streamer.datasets.dataset import SHORTEST_WINDOW
 from streamer.training.network import EncoderShape, PoolingName
 from streamer.training.word_vectors import WordsConfig
 
@@ -43,10 +44,19 @@ class DataConfig(Section):
     channels: tuple[str, ...] = Field(min_length=1)
     units: tuple[str, ...] = Field(min_length=1)
     rate_hz: float = Field(gt=0)
-    window: int = Field(ge=8)
+    window: int = Field(ge=SHORTEST_WINDOW)
     hop: int = Field(ge=1)
     labels: tuple[str, ...] = Field(min_length=1)
     rename: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _each_channel_has_a_unit(self) -> Self:
+        if len(self.units) != len(self.channels):
+            raise ValueError(
+                f"units has {len(self.units)} entries {list(self.units)}; it takes one for each "
+                f"of the {len(self.channels)} channels {list(self.channels)}"
+            )
+        return self
 
     @property
     def quantities(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from device_adapters.samples import SampleBatch
 from streamer.datasets import find_dataset, read_dataset
 from streamer.datasets.dataset import UNLABELLED, Recording, Windows
 from streamer.datasets.folder import DESCRIPTION_FILE, read_description, read_folder
-from streamer.datasets.names import plain_words
+from streamer.datasets.names import LearntNames, plain_words
 from streamer.errors import TrainingError
 from streamer.resample import GridRuns, Resampler
 from streamer.stream_fit import channel_order
@@ -81,20 +81,32 @@ def read_stretches(config: DataConfig, names: tuple[str, ...]) -> list[Stretch]:
 
     Raises:
         DatasetError: there are none, or files are malformed.
+        LabelSetError: two published labels would be learnt as one by mistake.
         SessionError: a session can't be read.
         StreamMismatchError: a recording lacks a channel.
         TrainingError: windows are of another rate, too short, or lack a channel.
     """
-    content = read_content(config)
+    return list(stretches_of(read_content(config), config, names))
+
+
+def stretches_of(
+    content: Iterable[Recording] | Windows, config: DataConfig, names: tuple[str, ...]
+) -> Iterator[Stretch]:
+    """Cut what was read of the configuration's folder into stretches.
+
+    Raises:
+        LabelSetError: two published labels would be learnt as one by mistake.
+        StreamMismatchError: a recording lacks a channel.
+        TrainingError: windows are of another rate, too short, or lack a channel.
+    """
     rename = {**read_description(config.sessions).names, **config.rename}
+    indices = _LabelIndices(names, rename, str(config.sessions))
     if isinstance(content, Windows):
-        return list(_window_stretches(content, config, names, rename))
-    return [
-        stretch
-        for recording in content
-        if len(recording.times)
-        for stretch in _recording_stretches(recording, config, names, rename)
-    ]
+        yield from _window_stretches(content, config, indices)
+        return
+    for recording in content:
+        if len(recording.times):
+            yield from _recording_stretches(recording, config, indices)
 
 
 def rejoin(stretches: Iterable[Stretch]) -> list[Stretch]:
@@ -131,6 +143,15 @@ def cut_windows(stretches: Iterable[Stretch], window: int, stride: int, offset: 
     return WindowSet(np.concatenate(values), np.concatenate(starts), np.concatenate(labels), window)
 
 
+def wearers_with_windows(stretches: Iterable[Stretch], window: int, hop: int) -> set[str]:
+    """Return whose stretches have room for a window whose middle is labelled."""
+    return {
+        stretch.wearer
+        for stretch in stretches
+        if len(stretch.values) >= window and len(cut_windows([stretch], window, hop, 0))
+    }
+
+
 def transition_matrix(stretches: Iterable[Stretch], labels: int, hop: int) -> NDArray[np.float64]:
     """Return the probability of each label a hop after each other, [labels, labels], rows sum to 1.
 
@@ -147,7 +168,7 @@ def transition_matrix(stretches: Iterable[Stretch], labels: int, hop: int) -> ND
 
 
 def _recording_stretches(
-    recording: Recording, config: DataConfig, names: tuple[str, ...], rename: Mapping[str, str]
+    recording: Recording, config: DataConfig, indices: "_LabelIndices"
 ) -> Iterator[Stretch]:
     stream, order = recording.stream, channel_order(recording.stream, config.channels, config.units)
     resampler = Resampler(config.rate_hz, len(order))
@@ -161,7 +182,7 @@ def _recording_stretches(
     known = [
         (label, annotation)
         for annotation in recording.annotations
-        if (label := _label(annotation.label, rename, names)) != UNLABELLED
+        if (label := indices.of(annotation.label)) != UNLABELLED
     ]
     for first, values in _joined(runs):
         times = (first + np.arange(len(values))) / config.rate_hz
@@ -173,7 +194,7 @@ def _recording_stretches(
 
 
 def _window_stretches(
-    windows: Windows, config: DataConfig, names: tuple[str, ...], rename: Mapping[str, str]
+    windows: Windows, config: DataConfig, indices: "_LabelIndices"
 ) -> Iterator[Stretch]:
     length = windows.values.shape[1]
     if windows.rate_hz != config.rate_hz or length < config.window:
@@ -186,7 +207,7 @@ def _window_stretches(
     if absent := [f"{name} [{unit}]" for name, unit in wanted if (name, unit) not in published]:
         raise TrainingError(f"the windows in {config.sessions} have no {', '.join(absent)}")
     order = [published.index(channel) for channel in wanted]
-    place = [_label(name, rename, names) for name in windows.names]
+    place = [indices.of(name) for name in windows.names]
     labels = np.array([*place, UNLABELLED], dtype=np.int64)[windows.labels]
     for person, values, label in zip(windows.wearers.tolist(), windows.values, labels, strict=True):
         if np.isfinite(values[:, order]).all():
@@ -213,13 +234,25 @@ def _laid_end_to_end(run: Sequence[Stretch]) -> Stretch:
     )
 
 
-def _label(published: str, rename: Mapping[str, str], names: tuple[str, ...]) -> int:
-    """Return which of the names a published label is learnt under, `UNLABELLED` if under none."""
-    plain = plain_words(published)
-    for name in (rename.get(plain), " ".join(published.lower().split()), plain):
-        if name in names:
-            return names.index(name)
-    return UNLABELLED
+class _LabelIndices:
+    """Finds which of the names a published label is learnt under."""
+
+    def __init__(self, names: tuple[str, ...], rename: Mapping[str, str], where: str) -> None:
+        self._learnt = LearntNames(rename)
+        self._places = {plain_words(name): place for place, name in enumerate(names)}
+        self._where = where
+
+    def of(self, published: str) -> int:
+        """Return its index, `UNLABELLED` if it is none of them.
+
+        Raises:
+            LabelSetError: it and another label have become the same words.
+        """
+        name = plain_words(self._learnt.name_of(published))
+        if name not in self._places:
+            return UNLABELLED
+        self._learnt.claim(published, self._where)
+        return self._places[name]
 
 
 def _joined(runs: list[GridRuns]) -> Iterator[tuple[int, NDArray[np.float32]]]:

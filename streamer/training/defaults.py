@@ -1,15 +1,15 @@
 """A training configuration for a folder that comes without one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from streamer.datasets.dataset import UNLABELLED, Recording, Windows
-from streamer.datasets.folder import Description, read_description, read_folder
-from streamer.datasets.names import plain_words, renamed
+from streamer.datasets.dataset import SHORTEST_WINDOW, UNLABELLED, Recording, Windows
+from streamer.datasets.folder import DESCRIPTION_FILE, Description, read_description, read_folder
+from streamer.datasets.names import LearntNames, renamed
 from streamer.errors import TrainingError
 from streamer.stream_fit import LOWEST_RATE_SHARE
 from streamer.training.config import (
@@ -20,6 +20,7 @@ from streamer.training.config import (
     TrainingConfig,
     in_triples,
 )
+from streamer.training.data import stretches_of, wearers_with_windows
 from streamer.training.trainer import read_run_config
 
 WINDOW_SECONDS = 2.56
@@ -75,12 +76,14 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
     Raises:
         ConfigError: the folder's description has a fault.
         DatasetError: it holds nothing to learn from, or files are malformed.
+        LabelSetError: a label has no word, or two labels become the same words.
         SessionError: a session can't be read.
         TrainingError: no label or not enough people are in it, or `start` is not a finished run, or
             of a higher rate.
     """
     description = read_description(folder)
-    found = _find(folder, description)
+    content = _read(folder, description)
+    found = _find(folder, description, content)
     if not found.labels:
         raise TrainingError(f"nothing in {folder} has a label")
     begun = None if start is None else read_run_config(start)
@@ -91,24 +94,30 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
                 f"{folder} has recordings at {found.rate_hz:g}; train it at their rate"
             )
         found = found.at(begun.data.rate_hz)
-    validation, test = _hold_out(folder, found.wearers, description)
-    rename = description.names
     usual = round(WINDOW_SECONDS * found.rate_hz) if begun is None else begun.data.window
     window = found.window or description.window or usual
-    data = DataConfig(
+    if window < SHORTEST_WINDOW:
+        raise TrainingError(
+            f"{folder} is of {found.rate_hz:g} Hz, of which {WINDOW_SECONDS:g} s are {window} "
+            f"samples; give a window of {SHORTEST_WINDOW} or more in {folder / DESCRIPTION_FILE}"
+        )
+    everyone = DataConfig(
         name=description.name,
         licence=description.licence,
         sessions=folder,
-        validation=validation,
-        test=test,
+        validation=found.wearers,
         channels=found.channels,
         units=found.units,
         rate_hz=found.rate_hz,
         window=window,
         hop=max(1, round(HOP_SECONDS * found.rate_hz)),
-        labels=renamed(found.labels, rename),
-        rename=rename,
+        labels=found.labels,
+        rename=description.names,
     )
+    stretches = stretches_of(content, everyone, everyone.labels)
+    usable = wearers_with_windows(stretches, window, everyone.hop)
+    validation, test = _hold_out(everyone, tuple(sorted(usable)), description)
+    data = everyone.model_copy(update={"validation": validation, "test": test})
     augmentation = AugmentationConfig()
     if not in_triples(found.channels):
         augmentation = AugmentationConfig(rotation_degrees=0.0)
@@ -122,14 +131,16 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
 
 
 def find_labels(folder: Path) -> tuple[str, ...]:
-    """Return the labels that occur in a folder, as plain words.
+    """Return the labels that occur in a folder, as plain words or as its description names them.
 
     Raises:
         ConfigError: the folder's description has a fault.
         DatasetError: it holds nothing to learn from, or files are malformed.
+        LabelSetError: a label has no word, or two labels become the same words.
         SessionError: a session can't be read.
     """
-    return _find(folder, read_description(folder)).labels
+    description = read_description(folder)
+    return _find(folder, description, _read(folder, description)).labels
 
 
 def rename_labels(config: TrainingConfig, names: Mapping[str, str]) -> TrainingConfig:
@@ -151,27 +162,36 @@ def unnamed(labels: Sequence[str]) -> bool:
     return all(word.isdigit() for label in labels for word in label.split())
 
 
-def _find(folder: Path, description: Description) -> _Found:
+def _read(folder: Path, description: Description) -> list[Recording] | Windows:
     content = read_folder(folder, description)
+    return content if isinstance(content, Windows) else list(content)
+
+
+def _find(folder: Path, description: Description, content: Sequence[Recording] | Windows) -> _Found:
+    learnt = LearntNames(description.names)
     if isinstance(content, Windows):
-        return _of_windows(content)
-    return _of_recordings(folder, content)
+        found = _of_windows(folder, content, learnt)
+    else:
+        found = _of_recordings(folder, content, learnt)
+    learnt.check_given(folder / DESCRIPTION_FILE)
+    return found
 
 
-def _of_windows(windows: Windows) -> _Found:
+def _of_windows(folder: Path, windows: Windows, learnt: LearntNames) -> _Found:
     present = [label for label in np.unique(windows.labels).tolist() if label != UNLABELLED]
+    labels = [learnt.claim(windows.names[label], str(folder)) for label in present]
     return _Found(
         windows.channels,
         windows.units,
         windows.rate_hz,
-        tuple(plain_words(windows.names[label]) for label in present),
+        tuple(dict.fromkeys(labels)),
         tuple(sorted(set(windows.wearers[windows.labels != UNLABELLED].tolist()))),
         windows.values.shape[1],
         windows.values.shape[0] * windows.values.shape[1],
     )
 
 
-def _of_recordings(folder: Path, recordings: Iterator[Recording]) -> _Found:
+def _of_recordings(folder: Path, recordings: Sequence[Recording], learnt: LearntNames) -> _Found:
     streams = []
     labels: dict[str, None] = {}
     wearers = set()
@@ -179,7 +199,8 @@ def _of_recordings(folder: Path, recordings: Iterator[Recording]) -> _Found:
     for recording in recordings:
         seconds += len(recording.times) / recording.stream.rate_hz
         streams.append(recording.stream)
-        labels.update((plain_words(annotation.label), None) for annotation in recording.annotations)
+        where = f"recording {recording.name!r} of {folder}"
+        labels.update((learnt.claim(a.label, where), None) for a in recording.annotations)
         if recording.annotations:
             wearers.add(recording.stream.device)
     units = [dict(zip(s.channels, s.units, strict=True)).items() for s in streams]
@@ -200,9 +221,9 @@ def _of_recordings(folder: Path, recordings: Iterator[Recording]) -> _Found:
 
 
 def _hold_out(
-    folder: Path, wearers: tuple[str, ...], description: Description
+    data: DataConfig, wearers: tuple[str, ...], description: Description
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return who chooses the best epoch and on whom accuracy is measured."""
+    """Return who of those with windows chooses the best epoch, and on whom accuracy is measured."""
     test = description.test
     free = [w for w in wearers if w not in {*test, *description.validation}]
     if not test and len(wearers) >= FEWEST_TO_MEASURE:
@@ -211,9 +232,10 @@ def _hold_out(
     validation = description.validation or tuple(free[1::HELD_OUT_OF])
     if not validation:
         raise TrainingError(
-            f"{folder} has labels of {len(wearers)} people ({', '.join(wearers)}), "
-            f"{len(test)} of them to test on; it takes at least two others, to learn from and to "
-            "choose the best epoch by"
+            f"{data.sessions} has labels of {len(data.validation)} people "
+            f"({', '.join(data.validation)}), {len(wearers)} of them in an unbroken stretch as "
+            f"long as a window of {data.window} samples; {len(test)} are tested on; it takes at "
+            "least two others, to learn from and to choose the best epoch by"
         )
     return validation, test
 
