@@ -50,14 +50,15 @@ def points(dataset: str, model: str) -> dict[float, list[float]]:
 
 def draw(axes: Axes, dataset: str) -> None:
     """Draw each model's mean over seeds, and a standard deviation to either side."""
-    for model, name in MODELS.items():
+    for number, (model, name) in enumerate(MODELS.items()):
         found = points(dataset, model)
         if found:
             percent = [100 * share for share in found]
             means = np.array([np.mean(accuracies) for accuracies in found.values()])
             spreads = np.array([np.std(accuracies) for accuracies in found.values()])
-            axes.plot(percent, means, marker="o", label=name)
-            axes.fill_between(percent, means - spreads, means + spreads, alpha=0.2)
+            colour = f"C{number}"
+            axes.plot(percent, means, marker="o", label=name, color=colour)
+            axes.fill_between(percent, means - spreads, means + spreads, alpha=0.2, color=colour)
     ticks = [100 * share for share in SHARES]
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
