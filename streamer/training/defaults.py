@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
@@ -58,13 +57,6 @@ class _Found:
     window: int | None
     samples: int
 
-    def at(self, rate_hz: float) -> Self:
-        """Return the same at another rate; published windows keep their own."""
-        if self.window is not None:
-            return self
-        samples = round(self.samples * rate_hz / self.rate_hz)
-        return replace(self, rate_hz=rate_hz, samples=samples)
-
 
 def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
     """Return the configuration by which a folder is learnt from if nobody says otherwise.
@@ -88,12 +80,7 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
         raise TrainingError(f"nothing in {folder} has a label")
     begun = None if start is None else read_run_config(start)
     if begun is not None:
-        if found.rate_hz < LOWEST_RATE_SHARE * begun.data.rate_hz:
-            raise TrainingError(
-                f"{start} can't be started from: it was trained at {begun.data.rate_hz:g} Hz, and "
-                f"{folder} has recordings at {found.rate_hz:g}; train it at their rate"
-            )
-        found = found.at(begun.data.rate_hz)
+        found = _at_rate_of(begun.data, found, f"{folder} begins with {start}")
     usual = round(WINDOW_SECONDS * found.rate_hz) if begun is None else begun.data.window
     window = found.window or description.window or usual
     if window < SHORTEST_WINDOW:
@@ -160,6 +147,19 @@ def move_data(config: TrainingConfig, sessions: Path) -> TrainingConfig:
 def unnamed(labels: Sequence[str]) -> bool:
     """Return whether the labels are plain numbers, whose words mean nothing."""
     return all(word.isdigit() for label in labels for word in label.split())
+
+
+def _at_rate_of(start: DataConfig, found: _Found, told: str) -> _Found:
+    """Return what was found at the rate of what is begun with; published windows keep theirs."""
+    if found.rate_hz < LOWEST_RATE_SHARE * start.rate_hz:
+        raise TrainingError(
+            f"{told}, which was trained at {start.rate_hz:g} Hz, but has recordings at "
+            f"{found.rate_hz:g}; train the start at their rate"
+        )
+    if found.window is not None:
+        return found
+    samples = round(found.samples * start.rate_hz / found.rate_hz)
+    return replace(found, rate_hz=start.rate_hz, samples=samples)
 
 
 def _read(folder: Path, description: Description) -> list[Recording] | Windows:
