@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from streamer.share.labels import LabelSet
+from streamer.training.arrays import load_arrays
 from streamer.training.config import AugmentationConfig, NetworkConfig, OptimisationConfig
 from streamer.training.defaults import FEWEST_STEPS
 from streamer.training.fitting import Learner, fit, label_scores
@@ -146,8 +147,8 @@ def pretrained(recipe: Recipe, task: WindowTask, data: Path, work: Path) -> Shar
         _teach(learner, sampler, recipe.augmentation, recipe.optimisation, labels, checkpoint)
         weights = learner.network.state_dict()
         np.savez(path, allow_pickle=False, **{n: weight.numpy() for n, weight in weights.items()})
-    with np.load(path, allow_pickle=False) as arrays:
-        learner.network.load_state_dict({n: torch.from_numpy(arrays[n]) for n in arrays.files})
+    arrays = load_arrays(path)
+    learner.network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays})
     return learner.network
 
 

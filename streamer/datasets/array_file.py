@@ -19,6 +19,28 @@ _DTYPES: dict[Kind, str] = {
     "text or whole numbers": "Uiu",
 }
 
+UNREADABLE = (
+    ValueError,
+    EOFError,
+    TypeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy raises of a file that is cut off, damaged, or of another kind."""
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return a file's arrays by their names.
+
+    Raises:
+        OSError: it can't be opened.
+        ValueError, ...: one of `UNREADABLE`.
+    """
+    # NumPy leaves a file open that it can't read, unless it was opened for it.
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
 
 class ArrayFile:
     """The arrays of a file, without pickle.
@@ -36,18 +58,8 @@ class ArrayFile:
         self._dataset = dataset
         self._path = path
         try:
-            # NumPy leaves a file open that it can't read, unless it was opened for it.
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                self._arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
-        except (
-            OSError,
-            ValueError,
-            EOFError,
-            TypeError,
-            NotImplementedError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+            self._arrays = read_arrays(path)
+        except (OSError, *UNREADABLE) as error:
             raise DatasetError(dataset, path, f"is no {what}: {error}") from error
 
     def __contains__(self, name: str) -> bool:

@@ -1,13 +1,11 @@
 """Reading files of named arrays that training wrote."""
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from streamer.datasets.array_file import UNREADABLE, read_arrays
 from streamer.errors import TrainingError
 
 
@@ -19,8 +17,6 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
         TrainingError: it is damaged.
     """
     try:
-        # NumPy would leave a file open that it opens itself and then can't read.
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        return read_arrays(path)
+    except UNREADABLE as error:
         raise TrainingError(f"{path} is damaged ({error}); remove it to train afresh") from error
