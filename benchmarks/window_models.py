@@ -13,6 +13,8 @@ from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor, nn
 from torch.nn import functional
 
+from device_adapters.frames import IMU
+from streamer.datasets import find_dataset
 from streamer.share.labels import LabelSet
 from streamer.training.arrays import load_arrays
 from streamer.training.config import AugmentationConfig, NetworkConfig, OptimisationConfig
@@ -24,7 +26,7 @@ from streamer.training.trainer import initialise_words
 from streamer.training.transfer import take_over
 from streamer.training.word_sequences import ShareLearner, share_learner
 from streamer.training.word_vectors import WordsConfig
-from window_sets import BODY_SENSORS, SIGNALS, WindowTask, other_sets
+from window_sets import WindowTask, other_sets
 
 Scores = NDArray[np.float32]
 MOST_EPOCHS = 300
@@ -124,7 +126,8 @@ def share(
     def build(channels: int, values: NDArray[np.float32]) -> Learner:
         learner = _share_learner(recipe, task.labels, channels, values, seed)
         if start is not None:
-            take_over(learner.network, SIGNALS[task.name].channels, start, BODY_SENSORS)
+            channels_here = find_dataset(task.name).channels
+            take_over(learner.network, channels_here, start, IMU.channels)
         return learner
 
     return _train(build, recipe, task, seed, checkpoint)
@@ -132,31 +135,41 @@ def share(
 
 def pretrained(recipe: Recipe, task: WindowTask, data: Path, work: Path) -> ShareNetwork:
     """Return SHARE taught by the training people of `TO_START_FROM`, once and for all seeds."""
+    path = work / f"start_{task.name}.npz"
+    if not path.exists():
+        _pretrain(Recipe(recipe.network), task, data, path)
+    arrays = load_arrays(path)
+    network = _share_network(recipe, tuple(arrays.pop("labels").tolist()), len(IMU.channels))
+    network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays})
+    return network
+
+
+def _pretrain(recipe: Recipe, task: WindowTask, data: Path, path: Path) -> None:
     labels, stretches = other_sets(task.name, data)
     stretches = [stretch for stretch in stretches if len(stretch.values) >= task.window]
     stride = sum(len(stretch.values) for stretch in stretches) // WINDOWS_OF_AN_EPOCH
     sampler = WindowSampler(stretches, task.window, stride)
-    recipe = Recipe(recipe.network)
-    torch.manual_seed(recipe.optimisation.seed)
-    learner = _share_learner(
-        recipe, labels, len(BODY_SENSORS), sampler.values, recipe.optimisation.seed
-    )
-    path = work / f"start_{task.name}.npz"
-    if not path.exists():
-        checkpoint = work / f"start_{task.name}_checkpoint.npz"
-        _teach(learner, sampler, recipe.augmentation, recipe.optimisation, labels, checkpoint)
-        weights = learner.network.state_dict()
-        np.savez(path, allow_pickle=False, **{n: weight.numpy() for n, weight in weights.items()})
-    arrays = load_arrays(path)
-    learner.network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays})
-    return learner.network
+    options = recipe.optimisation
+    torch.manual_seed(options.seed)
+    learner = _share_learner(recipe, labels, len(IMU.channels), sampler.values, options.seed)
+    checkpoint = path.with_stem(f"{path.stem}_checkpoint")
+    _teach(learner, sampler, recipe.augmentation, options, labels, checkpoint)
+    weights = {name: weight.numpy() for name, weight in learner.network.state_dict().items()}
+    np.savez(path, allow_pickle=False, labels=np.array(labels), **weights)
 
 
 def _share_learner(
     recipe: Recipe, labels: tuple[str, ...], channels: int, values: NDArray[np.float32], seed: int
 ) -> ShareLearner:
+    network = _share_network(recipe, labels, channels)
+    network.encoder.standardise(values)
+    initialise_words(network, recipe.words, seed)
+    return share_learner(network, recipe.augmentation, recipe.optimisation)
+
+
+def _share_network(recipe: Recipe, labels: tuple[str, ...], channels: int) -> ShareNetwork:
     config = recipe.network
-    network = ShareNetwork(
+    return ShareNetwork(
         LabelSet.from_names(labels),
         channels,
         config.shape,
@@ -166,9 +179,6 @@ def _share_learner(
         encoder_dropout=config.encoder_dropout,
         feature_dropout=config.feature_dropout,
     )
-    network.encoder.standardise(values)
-    initialise_words(network, recipe.words, seed)
-    return share_learner(network, recipe.augmentation, recipe.optimisation)
 
 
 def integer_ids(recipe: Recipe, task: WindowTask, seed: int, checkpoint: Path) -> Trained:

@@ -15,44 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from device_adapters.samples import STANDARD_GRAVITY
-from device_adapters.units import DEGREE
+from device_adapters.frames import IMU
+from streamer.datasets import find_dataset
 from streamer.training.data import Stretch, WindowSet
-
-ACCELERATION = ("acc_x", "acc_y", "acc_z")
-ROTATION = ("gyro_x", "gyro_y", "gyro_z")
-BODY_SENSORS = (*ACCELERATION, *ROTATION)
-"""The channels that all sets have."""
 
 LONG_TAIL = "long-tailed"
 TAIL_RATIO = 100
 """How many times the rarest label's windows a long-tailed set keeps of the most frequent one."""
 
-
-@dataclass(frozen=True, slots=True)
-class Signals:
-    """What the arrays of a set are.
-
-    Attributes:
-        channels: their names.
-        rate_hz: samples a second.
-        si_scale: what the values of each channel are multiplied by to be in SI units.
-    """
-
-    channels: tuple[str, ...]
-    rate_hz: int
-    si_scale: tuple[float, ...]
-
-
-SIGNALS = {
-    "uci-har": Signals(
-        ("body_acc_x", "body_acc_y", "body_acc_z", *ROTATION, *ACCELERATION),
-        50,
-        (STANDARD_GRAVITY,) * 3 + (1.0,) * 3 + (STANDARD_GRAVITY,) * 3,
-    ),
-    "usc-had": Signals(BODY_SENSORS, 100, (STANDARD_GRAVITY,) * 3 + (DEGREE,) * 3),
-    "wisdm-watch": Signals(BODY_SENSORS, 20, (1.0,) * 6),
-}
 
 TO_START_FROM = {
     "uci-har": ("usc-had",),
@@ -129,20 +99,21 @@ def subset(task: WindowTask, fraction: float | str, seed: int) -> WindowTask:
 def other_sets(name: str, folder: Path) -> tuple[tuple[str, ...], list[Stretch]]:
     """Return labels and stretches of the training people of the sets to start from.
 
-    They have `BODY_SENSORS` alone, at the rate and in the units of the set `name`.
+    They have the channels that all sets have, those of `IMU`, at the rate and in the units of the
+    set `name`.
     """
-    here = SIGNALS[name]
+    here = find_dataset(name)
     tasks = [load_task(other, folder) for other in TO_START_FROM[name]]
     other_names = NAMED_OTHERWISE[name]
     named = [[other_names.get(label, label) for label in task.labels] for task in tasks]
     labels = tuple(dict.fromkeys(chain.from_iterable(named)))
     stretches = []
     for task, own in zip(tasks, named, strict=True):
-        there = SIGNALS[task.name]
-        order = [there.channels.index(channel) for channel in BODY_SENSORS]
-        places = [here.channels.index(channel) for channel in BODY_SENSORS]
+        there = find_dataset(task.name)
+        order = [there.channels.index(channel) for channel in IMU.channels]
+        places = [here.channels.index(channel) for channel in IMU.channels]
         factors = np.array(there.si_scale)[order] / np.array(here.si_scale)[places]
-        ratio = Fraction(here.rate_hz, there.rate_hz)
+        ratio = Fraction(here.rate_hz) / Fraction(there.rate_hz)
         numbers = [labels.index(label) for label in own]
         for stretch in task.stretches:
             values = resample_poly(
