@@ -430,6 +430,9 @@ def test_training_begins_with_a_finished_run(sessions: Path, tmp_path: Path) -> 
     assert (folder.start, folder.data.window) == (tmp_path / "other", 64)
     with pytest.raises(TrainingError, match="nowhere is not a finished run"):
         configure(sessions, tmp_path / "nowhere")
+    with pytest.raises(TrainingError, match="other is what training starts from"):
+        train(configuration(sessions).model_copy(update=update), tmp_path / "other")
+    load_run(tmp_path / "other")  # it is still there
     train(configuration(sessions, rate_hz=60.0), tmp_path / "faster")
     with pytest.raises(TrainingError, match=r"trained at 60 Hz, but has recordings at 50;"):
         configure(sessions, tmp_path / "faster")

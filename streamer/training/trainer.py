@@ -149,7 +149,7 @@ def train(config: TrainingConfig, folder: Path) -> TrainingResult:
 
     Raises:
         TrainingError: the sessions can't be learnt from as configured, or the folder holds an
-            unfinished run of another configuration.
+            unfinished run of another configuration, or the one to start from.
     """
     torch.set_num_threads(config.optimisation.threads)
     torch.use_deterministic_algorithms(mode=True)
@@ -229,6 +229,10 @@ def _claim(folder: Path, config: TrainingConfig) -> None:
 
     A finished run's weights and result don't outlast their configuration.
     """
+    if config.start is not None and config.start.resolve() == folder.resolve():
+        raise TrainingError(
+            f"{folder} is what training starts from; give another folder for the run with --out"
+        )
     text = config.model_dump_json(indent=2)
     path = folder / CONFIG_FILE
     if (folder / CHECKPOINT_FILE).exists() and not (path.exists() and path.read_text() == text):
