@@ -7,22 +7,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from streamer.messages import Alternative, Label, TimeSpan
+from streamer.messages import Alternative, Label
 from streamer.watch import watch
-
-WALK = Label(
-    wearer="anna",
-    devices=("wrist",),
-    label="walk",
-    words=("walk",),
-    p=0.91,
-    alternatives=(Alternative("lie", 0.08),),
-    window=TimeSpan(10.0, 12.54),
-    observed=1.0,
-    lost=0,
-    model="waist-12345678",
-    seq=3,
-)
+from test_messages import LABEL
 
 
 async def shown(label: Label, *, terminal: bool) -> str:
@@ -38,7 +25,7 @@ async def shown(label: Label, *, terminal: bool) -> str:
 @pytest.mark.parametrize("terminal", [False, True])
 @pytest.mark.parametrize("name", ["anna", "[red]", "[b]ob", ":smile:"])
 async def test_names_are_shown_as_they_are(name: str, terminal: bool) -> None:
-    label = replace(WALK, wearer=name, alternatives=(Alternative(name, 0.08),))
+    label = replace(LABEL, wearer=name, alternatives=(Alternative(name, 0.08),))
     text = await shown(label, terminal=terminal)
     assert name in text
     assert "walk" in text
