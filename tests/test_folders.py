@@ -209,9 +209,37 @@ def test_epochs_of_long_recordings_have_a_bound(
     short = configure(kitchen).optimisation
     monkeypatch.setattr(defaults, "LONGEST_EPOCH", 10_000)
     long = configure(kitchen).optimisation
-    # 1745 samples, in windows of 64 that begin every 4 and every 11.
-    assert (short.stride, long.stride) == (4, 11)
+    # 1200 labelled samples to learn from, in windows of 64 that begin every 4 and every 7.
+    assert (short.stride, long.stride) == (4, 7)
     assert long.epochs > short.epochs  # there are no fewer steps for that
+
+
+def test_what_has_no_label_makes_no_epoch_longer(kitchen: Path) -> None:
+    whole = configure(kitchen).optimisation
+    for path in kitchen.glob("*/*.csv"):
+        path.write_text(path.read_text().replace(f"{ACTIVITIES[2]}\n", "?\n"))
+    shorter = configure(kitchen).optimisation
+    # A third of the labelled samples is gone, and so each is seen half as often again.
+    assert shorter.epochs == pytest.approx(1.5 * whole.epochs, rel=0.1)
+    assert shorter.stride == whole.stride
+
+
+def test_accelerometers_alone_are_turned_less(kitchen: Path) -> None:
+    description = kitchen / "dataset.toml"
+    both = configure(kitchen).augmentation
+    lines = description.read_text().splitlines()
+    description.write_text("\n".join(line for line in lines if not line.startswith("gyro")))
+    alone = configure(kitchen).augmentation
+    assert 0 < alone.rotation_degrees < both.rotation_degrees
+
+
+@pytest.mark.parametrize("window", [8, 51, 64, 100, 128, 256])
+def test_a_network_sees_a_part_of_a_window_at_once(kitchen: Path, window: int) -> None:
+    with (kitchen / "dataset.toml").open("r+") as file:
+        file.write(f"window = {window}\n{DESCRIPTION}")
+    shape = configure(kitchen).network.shape
+    assert shape.receptive_field < window
+    assert len(shape.stages) == 1 or shape.receptive_field <= window / 2
 
 
 def test_better_names_stand_in_the_description(kitchen: Path) -> None:

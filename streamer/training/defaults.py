@@ -1,5 +1,6 @@
 """A training configuration for a folder that comes without one."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,21 +42,29 @@ of long recordings windows are cut further from each other, in each epoch elsewh
 FEWEST_STEPS = 1000
 """Few windows are gone through more often."""
 
+MOST_SEEN_AT_ONCE = 0.4
+"""Of a window by one output of the encoder: few outputs leave little to take statistics of."""
+
+SMOOTHING = 0.1
+"""Folders are learnt by the loss over their labels, with so much of the truth spread over them."""
+
+ANGLE_WITHOUT_GYROSCOPE = 15.0
+"""Degrees by which accelerometers alone are turned: they know little else than how they lean."""
+
 FEWEST_TO_MEASURE = 5
 """With fewer people everybody but one is learnt from, and no accuracy is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a folder's files say."""
+    """What a folder's files say; samples are those of each wearer that have a label."""
 
     channels: tuple[str, ...]
     units: tuple[str, ...]
     rate_hz: float
     labels: tuple[str, ...]
-    wearers: tuple[str, ...]
+    samples: Mapping[str, int]
     window: int | None
-    samples: int
 
 
 def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
@@ -92,7 +101,7 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
         name=description.name,
         licence=description.licence,
         sessions=folder,
-        validation=found.wearers,
+        validation=tuple(sorted(found.samples)),
         channels=found.channels,
         units=found.units,
         rate_hz=found.rate_hz,
@@ -104,16 +113,14 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
     stretches = stretches_of(content, everyone, everyone.labels)
     usable = wearers_with_windows(stretches, window, everyone.hop)
     validation, test = _hold_out(everyone, tuple(sorted(usable)), description)
+    learnt = sum(count for wearer, count in found.samples.items() if wearer not in test)
     data = everyone.model_copy(update={"validation": validation, "test": test})
-    augmentation = AugmentationConfig()
-    if not in_triples(found.channels):
-        augmentation = AugmentationConfig(rotation_degrees=0.0)
     return TrainingConfig(
         start=start,
         data=data,
         network=_network(window) if begun is None else begun.network,
-        augmentation=augmentation,
-        optimisation=_optimisation(found, window),
+        augmentation=_augmentation(found),
+        optimisation=_optimisation(learnt, window, found.window),
     )
 
 
@@ -158,7 +165,8 @@ def _at_rate_of(start: DataConfig, found: _Found, told: str) -> _Found:
         )
     if found.window is not None:
         return found
-    samples = round(found.samples * start.rate_hz / found.rate_hz)
+    factor = start.rate_hz / found.rate_hz
+    samples = {wearer: round(count * factor) for wearer, count in found.samples.items()}
     return replace(found, rate_hz=start.rate_hz, samples=samples)
 
 
@@ -180,29 +188,28 @@ def _find(folder: Path, description: Description, content: Sequence[Recording] |
 def _of_windows(folder: Path, windows: Windows, learnt: LearntNames) -> _Found:
     present = [label for label in np.unique(windows.labels).tolist() if label != UNLABELLED]
     labels = [learnt.claim(windows.names[label], str(folder)) for label in present]
+    counts = Counter(windows.wearers[windows.labels != UNLABELLED].tolist())
     return _Found(
         windows.channels,
         windows.units,
         windows.rate_hz,
         tuple(dict.fromkeys(labels)),
-        tuple(sorted(set(windows.wearers[windows.labels != UNLABELLED].tolist()))),
+        {wearer: count * windows.values.shape[1] for wearer, count in counts.items()},
         windows.values.shape[1],
-        windows.values.shape[0] * windows.values.shape[1],
     )
 
 
 def _of_recordings(folder: Path, recordings: Sequence[Recording], learnt: LearntNames) -> _Found:
     streams = []
     labels: dict[str, None] = {}
-    wearers = set()
-    seconds = 0.0
+    seconds: dict[str, float] = {}
     for recording in recordings:
-        seconds += len(recording.times) / recording.stream.rate_hz
         streams.append(recording.stream)
         where = f"recording {recording.name!r} of {folder}"
         labels.update((learnt.claim(a.label, where), None) for a in recording.annotations)
         if recording.annotations:
-            wearers.add(recording.stream.device)
+            wearer = recording.stream.device
+            seconds[wearer] = seconds.get(wearer, 0.0) + _labelled_seconds(recording)
     units = [dict(zip(s.channels, s.units, strict=True)).items() for s in streams]
     shared = set(units[0]).intersection(*units) if units else set()
     channels = [channel for channel in units[0] if channel in shared] if units else []
@@ -214,10 +221,17 @@ def _of_recordings(folder: Path, recordings: Sequence[Recording], learnt: Learnt
         tuple(unit for _, unit in channels),
         rate_hz,
         tuple(labels),
-        tuple(sorted(wearers)),
+        {wearer: round(duration * rate_hz) for wearer, duration in seconds.items()},
         None,
-        round(seconds * rate_hz),
     )
+
+
+def _labelled_seconds(recording: Recording) -> float:
+    if not len(recording.times):
+        return 0.0
+    begin, end = float(recording.times[0]), float(recording.times[-1])
+    spans = (min(a.end, end) - max(a.start, begin) for a in recording.annotations)
+    return sum(max(span, 0.0) for span in spans)
 
 
 def _hold_out(
@@ -241,20 +255,41 @@ def _hold_out(
 
 
 def _network(window: int) -> NetworkConfig:
-    """Return the default network with as many stages as the window has room for."""
+    """Return the default network with as many stages as suit the window."""
     network = NetworkConfig()
-    while network.dilations and network.shape.receptive_field >= window:
+    while network.dilations and network.shape.receptive_field > MOST_SEEN_AT_ONCE * window:
         network = NetworkConfig(dilations=network.dilations[:-1])
     return network
 
 
-def _optimisation(found: _Found, window: int) -> OptimisationConfig:
-    """Return the default optimisation, with an epoch of a fair length, and more of short ones."""
+def _augmentation(found: _Found) -> AugmentationConfig:
+    """Return the default augmentation, but sensors turned as far as these can be."""
+    degrees = AugmentationConfig().rotation_degrees
+    if "rad/s" not in found.units:
+        degrees = ANGLE_WITHOUT_GYROSCOPE
+    if not in_triples(found.channels):
+        degrees = 0.0
+    return AugmentationConfig(token=0.0, rotation_degrees=degrees)
+
+
+def _optimisation(samples: int, window: int, published: int | None) -> OptimisationConfig:
+    """Return the default optimisation, with an epoch of a fair length, and more of short ones.
+
+    Args:
+        samples: that are learnt from.
+        window: samples in a window.
+        published: samples in a window as it was published, where windows were.
+    """
     usual = OptimisationConfig()
-    stride = min(usual.stride, max(CLOSEST_STRIDE, found.samples // WINDOWS_AN_EPOCH))
-    stride = max(stride, found.samples * window // LONGEST_EPOCH)
-    windows = found.samples // (found.window or stride)
+    stride = min(usual.stride, max(CLOSEST_STRIDE, samples // WINDOWS_AN_EPOCH))
+    stride = max(stride, samples * window // LONGEST_EPOCH)
+    windows = samples // (published or stride)
     often = max(1, round(FEWEST_STEPS * usual.batch / (max(windows, 1) * usual.epochs)))
     return OptimisationConfig(
-        stride=stride, epochs=often * usual.epochs, patience=often * usual.patience, refit=True
+        loss="labels",
+        smoothing=SMOOTHING,
+        stride=stride,
+        epochs=often * usual.epochs,
+        patience=often * usual.patience,
+        refit=True,
     )
