@@ -12,7 +12,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
+from accuracy import commit
 from folder_accuracy import measure
 from streamer.datasets import find_dataset
 from streamer.datasets.dataset import UNLABELLED
@@ -119,8 +120,19 @@ def add(name: str, draw: int, data: Path) -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "folder"
         write_folder(folder, TASKS[name], draw, data)
-        figures = [asdict(figure) for figure in measure(folder, Path(work) / "run")]
-    rows = [*read_results(), *({"task": name, "draw": draw} | figure for figure in figures)]
+        figures = measure(folder, Path(work) / "run")
+    own = [
+        {
+            "task": name,
+            "draw": draw,
+            "model": figure.model,
+            "accuracy": round(figure.accuracy, 4),
+            "macro_f1": round(figure.macro_f1, 4),
+            "commit": commit(),
+        }
+        for figure in figures
+    ]
+    rows = [*read_results(), *own]
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
 
 
