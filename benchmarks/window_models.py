@@ -18,7 +18,7 @@ from streamer.datasets import find_dataset
 from streamer.share.labels import LabelSet
 from streamer.training.arrays import load_arrays
 from streamer.training.config import AugmentationConfig, NetworkConfig, OptimisationConfig
-from streamer.training.defaults import FEWEST_STEPS
+from streamer.training.defaults import FEWEST_STEPS, MOST_EPOCHS
 from streamer.training.fitting import Learner, fit, label_scores
 from streamer.training.network import Encoder, ShareNetwork
 from streamer.training.sampling import WindowSampler
@@ -29,9 +29,6 @@ from streamer.training.word_vectors import WordsConfig
 from window_sets import WindowTask, other_sets
 
 Scores = NDArray[np.float32]
-MOST_EPOCHS = 300
-"""A small training set is gone through more often, for `FEWEST_STEPS`, but not more than this."""
-
 WINDOWS_OF_AN_EPOCH = 16_000
 """What is cut of other sets' recordings for a network to begin with."""
 

@@ -219,8 +219,8 @@ def test_what_has_no_label_makes_no_epoch_longer(kitchen: Path) -> None:
     for path in kitchen.glob("*/*.csv"):
         path.write_text(path.read_text().replace(f"{ACTIVITIES[2]}\n", "?\n"))
     shorter = configure(kitchen).optimisation
-    # A third of the labelled samples is gone, and so each is seen half as often again.
-    assert shorter.epochs == pytest.approx(1.5 * whole.epochs, rel=0.1)
+    # A third of the labelled samples is gone; each is seen more often, but not without bound.
+    assert whole.epochs < shorter.epochs <= defaults.MOST_EPOCHS
     assert shorter.stride == whole.stride
 
 

@@ -42,6 +42,9 @@ of long recordings windows are cut further from each other, in each epoch elsewh
 FEWEST_STEPS = 1000
 """Few windows are gone through more often."""
 
+MOST_EPOCHS = 300
+"""Very few windows are known by heart before there are so many steps."""
+
 MOST_SEEN_AT_ONCE = 0.4
 """Of a window by one output of the encoder: few outputs leave little to take statistics of."""
 
@@ -285,6 +288,7 @@ def _optimisation(samples: int, window: int, published: int | None) -> Optimisat
     stride = max(stride, samples * window // LONGEST_EPOCH)
     windows = samples // (published or stride)
     often = max(1, round(FEWEST_STEPS * usual.batch / (max(windows, 1) * usual.epochs)))
+    often = min(often, MOST_EPOCHS // usual.epochs)
     return OptimisationConfig(
         loss="labels",
         smoothing=SMOOTHING,
