@@ -22,18 +22,17 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from accuracy import commit
+from device_adapters.frames import ACCELEROMETER, IMU, Sensor
 from folder_accuracy import measure
 from streamer.datasets import find_dataset
 from streamer.datasets.dataset import UNLABELLED
 from streamer.share.labels import LabelSet
 from streamer.training.config import DataConfig
 from streamer.training.data import Stretch, read_stretches
+from streamer.training.defaults import WINDOW_SECONDS
 
 RESULTS = Path(__file__).parent / "results" / "few_people.json"
 TESTED = 8
-WINDOW_SECONDS = 2.56
-ACCELEROMETER = ("acc_x", "acc_y", "acc_z")
-IMU = (*ACCELEROMETER, "gyro_x", "gyro_y", "gyro_z")
 BASIC = ("walk", "walk up stairs", "walk down stairs", "sit", "stand", "lie")
 
 
@@ -46,7 +45,7 @@ class Task:
         file: the set's compressed NumPy file.
         people: who learn.
         seconds: of each label and each of them.
-        channels: what is recorded.
+        sensor: what is recorded.
         rate_hz: at which.
         labels: of the set, those that are told; none for all of them.
         numbered: whether numbers stand for the labels' names.
@@ -56,7 +55,7 @@ class Task:
     file: str
     people: int
     seconds: float
-    channels: tuple[str, ...]
+    sensor: Sensor
     rate_hz: float
     labels: tuple[str, ...] = ()
     numbered: bool = False
@@ -71,8 +70,8 @@ class Task:
             sessions=Path(self.file),
             dataset=self.dataset,
             validation=("nobody",),
-            channels=self.channels,
-            units=tuple("m/s2" if name in ACCELEROMETER else "rad/s" for name in self.channels),
+            channels=self.sensor.channels,
+            units=self.sensor.units,
             rate_hz=self.rate_hz,
             window=round(WINDOW_SECONDS * self.rate_hz),
             hop=1,
@@ -149,11 +148,13 @@ def write_folder(folder: Path, task: Task, draw: int, data: Path) -> None:
     people = np.random.default_rng(draw).permutation(sorted({s.wearer for s in stretches}))
     learn, test = people[: task.people].tolist(), people[task.people :][:TESTED].tolist()
     names = [str(n) if task.numbered else name for n, name in enumerate(config.labels, start=1)]
-    for number, stretch in enumerate(stretches):
-        if stretch.wearer in test:
-            write_csv(folder, f"{number}", stretch, stretch.labels, names)
-    for number, (stretch, labels) in enumerate(first_seconds(stretches, learn, task)):
-        write_csv(folder, f"first_{number}", stretch, labels, names)
+    kept = enumerate(first_seconds(stretches, learn, task))
+    files = [(str(n), s, s.labels) for n, s in enumerate(stretches) if s.wearer in test]
+    files += [(f"first_{n}", stretch, labels) for n, (stretch, labels) in kept]
+    for name, stretch, labels in files:
+        told = [names[label] if label != UNLABELLED else "" for label in labels.tolist()]
+        path = folder / stretch.wearer / f"{name}.csv"
+        write_csv(path, config.channels, stretch.values, told)
     units = dict(zip(config.channels, config.units, strict=True))
     channels = "".join(
         f'{name} = {{ column = "{name}", unit = "{unit}" }}\n' for name, unit in units.items()
@@ -183,18 +184,13 @@ def first_seconds(
             yield stretch, labels
 
 
-def write_csv(
-    folder: Path, name: str, stretch: Stretch, labels: np.ndarray, names: list[str]
-) -> None:
-    """Write a stretch as a file in its wearer's folder."""
-    path = folder / stretch.wearer / f"{name}.csv"
+def write_csv(path: Path, channels: tuple[str, ...], values: np.ndarray, labels: list[str]) -> None:
+    """Write samples with their labels."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    channels = ",".join(ACCELEROMETER if stretch.values.shape[1] == len(ACCELEROMETER) else IMU)
-    told = [names[label] if label != UNLABELLED else "" for label in labels.tolist()]
     with path.open("w") as file:
-        file.write(f"{channels},label\n")
-        for values, label in zip(stretch.values.tolist(), told, strict=True):
-            file.write(",".join(f"{value:.5g}" for value in values) + f",{label}\n")
+        file.write(",".join(channels) + ",label\n")
+        for row, label in zip(values.tolist(), labels, strict=True):
+            file.write(",".join(f"{value:.5g}" for value in row) + f",{label}\n")
 
 
 def table() -> Table:

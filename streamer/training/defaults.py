@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from device_adapters.samples import ANGULAR_VELOCITY
 from streamer.datasets.dataset import SHORTEST_WINDOW, UNLABELLED, Recording, Windows
 from streamer.datasets.folder import DESCRIPTION_FILE, Description, read_description, read_folder
 from streamer.datasets.names import LearntNames, renamed
@@ -268,7 +269,7 @@ def _network(window: int) -> NetworkConfig:
 def _augmentation(found: _Found) -> AugmentationConfig:
     """Return the default augmentation, but sensors turned as far as these can be."""
     degrees = AugmentationConfig().rotation_degrees
-    if "rad/s" not in found.units:
+    if ANGULAR_VELOCITY not in found.units:
         degrees = ANGLE_WITHOUT_GYROSCOPE
     if not in_triples(found.channels):
         degrees = 0.0
