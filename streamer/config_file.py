@@ -1,6 +1,5 @@
 """Reading a TOML file into a pydantic model, with errors that name file, key, value and remedy."""
 
-import difflib
 import tomllib
 from pathlib import Path
 from types import UnionType
@@ -9,7 +8,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from streamer.errors import ConfigError
+from streamer.errors import ConfigError, nearest
 
 
 class Section(BaseModel):
@@ -57,8 +56,7 @@ def validate(path: Path, model: type[Model], content: object, prefix: str = "") 
 def _explain(fault: ErrorDetails, model: type[BaseModel]) -> str:
     if fault["type"] == "extra_forbidden":
         known = _known_keys(model, fault["loc"][:-1])
-        near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
-        meant = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
+        meant = nearest(str(fault["loc"][-1]), known)
         return f"unknown key (value {fault['input']!r}); {meant}"
     if fault["type"] == "missing":
         return "is missing"

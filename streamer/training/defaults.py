@@ -61,13 +61,13 @@ FEWEST_TO_MEASURE = 5
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a folder's files say; samples are those of each wearer that have a label."""
+    """What a folder's files say; the wearers are those with a label."""
 
     channels: tuple[str, ...]
     units: tuple[str, ...]
     rate_hz: float
     labels: tuple[str, ...]
-    samples: Mapping[str, int]
+    wearers: tuple[str, ...]
     window: int | None
 
 
@@ -105,7 +105,7 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
         name=description.name,
         licence=description.licence,
         sessions=folder,
-        validation=tuple(sorted(found.samples)),
+        validation=found.wearers,
         channels=found.channels,
         units=found.units,
         rate_hz=found.rate_hz,
@@ -114,10 +114,13 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
         labels=found.labels,
         rename=description.names,
     )
-    stretches = stretches_of(content, everyone, everyone.labels)
-    usable = wearers_with_windows(stretches, window, everyone.hop)
+    usable: set[str] = set()
+    labelled: Counter[str] = Counter()
+    for stretch in stretches_of(content, everyone, everyone.labels):
+        usable |= wearers_with_windows([stretch], window, everyone.hop)
+        labelled[stretch.wearer] += int(np.count_nonzero(stretch.labels != UNLABELLED))
     validation, test = _hold_out(everyone, tuple(sorted(usable)), description)
-    learnt = sum(count for wearer, count in found.samples.items() if wearer not in test)
+    learnt = sum(count for wearer, count in labelled.items() if wearer not in test)
     data = everyone.model_copy(update={"validation": validation, "test": test})
     return TrainingConfig(
         start=start,
@@ -169,9 +172,7 @@ def _at_rate_of(start: DataConfig, found: _Found, told: str) -> _Found:
         )
     if found.window is not None:
         return found
-    factor = start.rate_hz / found.rate_hz
-    samples = {wearer: round(count * factor) for wearer, count in found.samples.items()}
-    return replace(found, rate_hz=start.rate_hz, samples=samples)
+    return replace(found, rate_hz=start.rate_hz)
 
 
 def _read(folder: Path, description: Description) -> list[Recording] | Windows:
@@ -192,13 +193,13 @@ def _find(folder: Path, description: Description, content: Sequence[Recording] |
 def _of_windows(folder: Path, windows: Windows, learnt: LearntNames) -> _Found:
     present = [label for label in np.unique(windows.labels).tolist() if label != UNLABELLED]
     labels = [learnt.claim(windows.names[label], str(folder)) for label in present]
-    counts = Counter(windows.wearers[windows.labels != UNLABELLED].tolist())
+    wearers = set(windows.wearers[windows.labels != UNLABELLED].tolist())
     return _Found(
         windows.channels,
         windows.units,
         windows.rate_hz,
         tuple(dict.fromkeys(labels)),
-        {wearer: count * windows.values.shape[1] for wearer, count in counts.items()},
+        tuple(sorted(wearers)),
         windows.values.shape[1],
     )
 
@@ -206,36 +207,26 @@ def _of_windows(folder: Path, windows: Windows, learnt: LearntNames) -> _Found:
 def _of_recordings(folder: Path, recordings: Sequence[Recording], learnt: LearntNames) -> _Found:
     streams = []
     labels: dict[str, None] = {}
-    seconds: dict[str, float] = {}
+    wearers = set()
     for recording in recordings:
         streams.append(recording.stream)
         where = f"recording {recording.name!r} of {folder}"
         labels.update((learnt.claim(a.label, where), None) for a in recording.annotations)
         if recording.annotations:
-            wearer = recording.stream.device
-            seconds[wearer] = seconds.get(wearer, 0.0) + _labelled_seconds(recording)
+            wearers.add(recording.stream.device)
     units = [dict(zip(s.channels, s.units, strict=True)).items() for s in streams]
     shared = set(units[0]).intersection(*units) if units else set()
     channels = [channel for channel in units[0] if channel in shared] if units else []
     if not channels:
         raise TrainingError(f"the recordings in {folder} have no channel in common")
-    rate_hz = min(stream.rate_hz for stream in streams)
     return _Found(
         tuple(name for name, _ in channels),
         tuple(unit for _, unit in channels),
-        rate_hz,
+        min(stream.rate_hz for stream in streams),
         tuple(labels),
-        {wearer: round(duration * rate_hz) for wearer, duration in seconds.items()},
+        tuple(sorted(wearers)),
         None,
     )
-
-
-def _labelled_seconds(recording: Recording) -> float:
-    if not len(recording.times):
-        return 0.0
-    begin, end = float(recording.times[0]), float(recording.times[-1])
-    spans = (min(a.end, end) - max(a.start, begin) for a in recording.annotations)
-    return sum(max(span, 0.0) for span in spans)
 
 
 def _hold_out(
