@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import math
@@ -89,6 +90,11 @@ T = TypeVar("T")
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit code by which shells tell that a command was interrupted."""
+
+GARBAGE_OBJECTS = 50_000
+"""More objects than before let Python look for cyclic garbage, of which a gateway makes hardly any.
+At its usual 700 it goes through all that is known of thousands of wearables again and again, and
+labels wait meanwhile."""
 
 
 def _a_number(value: float | None) -> float | None:
@@ -596,6 +602,7 @@ async def _serve(
     recorder: Recorder | None = None,
     seconds: float | None = None,
 ) -> None:
+    gc.set_threshold(GARBAGE_OBJECTS)
     recognizer = Recognizer.load(settings.model.bundle, settings.model.hop_s)
     broker = settings.mqtt.broker
     gateway = Gateway(
