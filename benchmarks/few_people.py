@@ -120,14 +120,13 @@ def add(name: str, draw: int, data: Path) -> None:
         folder = Path(work) / "folder"
         write_folder(folder, TASKS[name], draw, data)
         figures = measure(folder, Path(work) / "run")
+    measured = {"task": name, "draw": draw, "commit": commit()}
     own = [
         {
-            "task": name,
-            "draw": draw,
+            **measured,
             "model": figure.model,
             "accuracy": round(figure.accuracy, 4),
             "macro_f1": round(figure.macro_f1, 4),
-            "commit": commit(),
         }
         for figure in figures
     ]

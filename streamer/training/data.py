@@ -143,13 +143,9 @@ def cut_windows(stretches: Iterable[Stretch], window: int, stride: int, offset: 
     return WindowSet(np.concatenate(values), np.concatenate(starts), np.concatenate(labels), window)
 
 
-def wearers_with_windows(stretches: Iterable[Stretch], window: int, hop: int) -> set[str]:
-    """Return whose stretches have room for a window whose middle is labelled."""
-    return {
-        stretch.wearer
-        for stretch in stretches
-        if len(stretch.values) >= window and len(cut_windows([stretch], window, hop, 0))
-    }
+def has_window(stretch: Stretch, window: int, hop: int) -> bool:
+    """Return whether a stretch has room for a window whose middle is labelled."""
+    return len(stretch.values) >= window and len(cut_windows([stretch], window, hop, 0)) > 0
 
 
 def transition_matrix(stretches: Iterable[Stretch], labels: int, hop: int) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from streamer.training.config import (
     TrainingConfig,
     in_triples,
 )
-from streamer.training.data import stretches_of, wearers_with_windows
+from streamer.training.data import has_window, stretches_of
 from streamer.training.trainer import read_run_config
 
 WINDOW_SECONDS = 2.56
@@ -117,7 +117,8 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
     usable: set[str] = set()
     labelled: Counter[str] = Counter()
     for stretch in stretches_of(content, everyone, everyone.labels):
-        usable |= wearers_with_windows([stretch], window, everyone.hop)
+        if has_window(stretch, window, everyone.hop):
+            usable.add(stretch.wearer)
         labelled[stretch.wearer] += int(np.count_nonzero(stretch.labels != UNLABELLED))
     validation, test = _hold_out(everyone, tuple(sorted(usable)), description)
     learnt = sum(count for wearer, count in labelled.items() if wearer not in test)

@@ -11,7 +11,7 @@ from streamer.datasets.dataset import UNLABELLED, Recording, Survey, Windows
 from streamer.errors import TrainingError, nearest
 from streamer.stream_check import MOST_SAMPLES, Severity, StreamCheck
 from streamer.training.config import DataConfig
-from streamer.training.data import read_content, stretches_of, wearers_with_windows
+from streamer.training.data import has_window, read_content, stretches_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ def examine(config: DataConfig) -> Examination:
     for stretch in stretches:
         for label in np.unique(stretch.labels[stretch.labels != UNLABELLED]).tolist():
             doers[config.labels[label]].add(stretch.wearer)
-        usable |= wearers_with_windows([stretch], config.window, config.hop)
+        if has_window(stretch, config.window, config.hop):
+            usable.add(stretch.wearer)
     _check_held_out(config, watch.survey.wearers, usable)
     _check_labels(config, watch.survey.labels, doers)
     return Examination(watch.survey, (*watch.warnings(), *_held_out_labels(config, doers)))
