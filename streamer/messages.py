@@ -4,14 +4,14 @@ The JSON holds nothing of the wall clock, so that a replay's messages equal the 
 byte; times are the samples' own.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from enum import StrEnum
-from functools import cache
 from typing import Annotated
 
-import orjson
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from msgspec import DecodeError, Meta, Struct
+from msgspec.json import Decoder, Encoder
 
+from device_adapters.errors import InvalidNameError
 from device_adapters.samples import check_name
 from streamer.errors import MessageError
 
@@ -19,29 +19,20 @@ FIRST_YEAR, LAST_YEAR = -62_135_596_800.0, 253_402_300_799.0
 """Seconds since the epoch of the years 1 and 9999: times that a calendar knows."""
 
 
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError(f"{text!r} holds a character that can't be shown")
-    return text
+Share = Annotated[float, Meta(ge=0, le=1)]
+Seconds = Annotated[float, Meta(ge=FIRST_YEAR, le=LAST_YEAR)]
+
+_encode = Encoder().encode
 
 
-# What `parse_label` holds other people's messages to; labels of our own are so by construction.
-Name = Annotated[str, AfterValidator(check_name)]
-Words = Annotated[str, AfterValidator(_printable)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Seconds = Annotated[float, Field(ge=FIRST_YEAR, le=LAST_YEAR)]
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative:
+class Alternative(Struct, frozen=True):
     """Another label that the window might have had, and its probability."""
 
-    label: Words
+    label: str
     p: Share
 
 
-@dataclass(frozen=True, slots=True)
-class TimeSpan:
+class TimeSpan(Struct, frozen=True):
     """From the first sample to the last, seconds since the epoch."""
 
     start: Seconds
@@ -53,8 +44,7 @@ class TimeSpan:
         return (self.start + self.end) / 2
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(Struct, frozen=True):
     """What a wearer did in one window.
 
     Attributes:
@@ -71,10 +61,10 @@ class Label:
         seq: counts the wearer's labels from 0.
     """
 
-    wearer: Name
-    devices: tuple[Name, ...]
-    label: Words
-    words: tuple[Words, ...]
+    wearer: str
+    devices: tuple[str, ...]
+    label: str
+    words: tuple[str, ...]
     p: Share
     alternatives: tuple[Alternative, ...]
     window: TimeSpan
@@ -85,7 +75,7 @@ class Label:
 
     def to_json(self) -> bytes:
         """Return the message's payload."""
-        return orjson.dumps(self)
+        return _encode(self)
 
 
 class SegmentEvent(StrEnum):
@@ -96,8 +86,7 @@ class SegmentEvent(StrEnum):
     END = "end"
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """A stretch of time in which a wearer did one thing.
 
     Attributes:
@@ -124,11 +113,10 @@ class Segment:
 
     def to_json(self) -> bytes:
         """Return the message's payload."""
-        return orjson.dumps(self)
+        return _encode(self)
 
 
-@dataclass(frozen=True, slots=True)
-class StreamStatus:
+class StreamStatus(Struct, frozen=True):
     """Whether a device's samples are recognised, and what was found wrong with them.
 
     Attributes:
@@ -143,12 +131,10 @@ class StreamStatus:
 
     def to_json(self) -> bytes:
         """Return the message's payload."""
-        return orjson.dumps(self)
+        return _encode(self)
 
 
-@cache
-def _label_type() -> TypeAdapter[Label]:
-    return TypeAdapter(Label)
+_decode_label = Decoder(Label).decode
 
 
 def parse_label(topic: str, payload: bytes) -> Label:
@@ -159,9 +145,25 @@ def parse_label(topic: str, payload: bytes) -> Label:
             from 0 to 1, a time is of no year that a calendar knows, or a text can't be shown.
     """
     try:
-        return _label_type().validate_json(payload)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(map(str, fault["loc"]))
-        reason = fault["msg"].removeprefix("Value error, ")
-        raise MessageError(topic, f"is no label: {place or 'payload'}: {reason}") from error
+        label = _decode_label(payload)
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise MessageError(topic, f"is no label: {error}") from error
+    for fault in _faults(label):
+        raise MessageError(topic, f"is no label: {fault}")
+    return label
+
+
+def _faults(label: Label) -> Iterator[str]:
+    """Tell of texts that would break a topic or a terminal; anybody may publish a label."""
+    for place, names in (("wearer", (label.wearer,)), ("devices", label.devices)):
+        for name in names:
+            try:
+                check_name(name)
+            except InvalidNameError as error:
+                yield f"{place}: {error}"
+    others = tuple(other.label for other in label.alternatives)
+    texts = {"label": (label.label,), "words": label.words, "alternatives": others}
+    for place, shown in texts.items():
+        for text in shown:
+            if not text.isprintable():
+                yield f"{place}: {text!r} holds a character that can't be shown"

@@ -7,10 +7,11 @@ its points count as not observed; a second bundle that needs fewer channels may 
 import difflib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 from pydantic import Field, field_validator
 
 from device_adapters.samples import SampleBatch, StreamInfo
@@ -313,7 +314,7 @@ class _Wearer:
         )
         set_by = self._set.at(label.window.end)
         window = TimeSpan(label.window.start + set_by, label.window.end + set_by)
-        return replace(label, devices=devices, window=window)
+        return structs.replace(label, devices=devices, window=window)
 
     def forget(self) -> None:
         """Forget who was there before the newest window."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from conftest import CHANNELS, EPOCH, UNITS, Mosquitto, worn_samples
 from device_adapters import host_clock
@@ -93,7 +94,7 @@ def test_only_the_times_told_change(
     assert len(labels) == len(as_it_was) > 30
     pairs = list(zip(labels, as_it_was, strict=True))
     moved = [got.window.end - want.window.end for got, want in pairs]
-    assert [replace(got, window=want.window) for got, want in pairs] == as_it_was
+    assert [structs.replace(got, window=want.window) for got, want in pairs] == as_it_was
     first = next(number for number, by in enumerate(moved) if abs(by) > 1)
     assert moved[:first] == pytest.approx([0.0] * first, abs=0.01)
     assert moved[first:] == pytest.approx([step] * (len(moved) - first), abs=0.01)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from conftest import Mosquitto
 from device_adapters.mqtt.payloads import payload_names
@@ -108,6 +109,8 @@ async def test_simulated_wearables_are_labelled_as_replayed_in_every_payload(
         await gateway.wait()
         mosquitto.close()
     for name in names:
-        assert as_told(live[name]) == as_told(replace(label, devices=(name,)) for label in replayed)
+        assert as_told(live[name]) == as_told(
+            structs.replace(label, devices=(name,)) for label in replayed
+        )
         for got, want in zip(live[name], replayed, strict=True):
             assert got.p == pytest.approx(want.p, abs=1e-3)

@@ -2,9 +2,9 @@
 
 import io
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from streamer.messages import Alternative, Label
@@ -25,7 +25,7 @@ async def shown(label: Label, *, terminal: bool) -> str:
 @pytest.mark.parametrize("terminal", [False, True])
 @pytest.mark.parametrize("name", ["anna", "[red]", "[b]ob", ":smile:"])
 async def test_names_are_shown_as_they_are(name: str, terminal: bool) -> None:
-    label = replace(LABEL, wearer=name, alternatives=(Alternative(name, 0.08),))
+    label = structs.replace(LABEL, wearer=name, alternatives=(Alternative(name, 0.08),))
     text = await shown(label, terminal=terminal)
     assert name in text
     assert "walk" in text

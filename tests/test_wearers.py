@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from numpy.typing import NDArray
 from typing_extensions import override
 
@@ -114,7 +115,7 @@ def test_joined_devices_give_the_labels_of_the_undivided_stream(
 ) -> None:
     alone = Recognizer.load(bundle).push(whole)
     joined = labels_of(opened(bundle), in_turn(parts_of(whole)))
-    assert joined == [replace(label, devices=("wrist", "hip", "ankle")) for label in alone]
+    assert joined == [structs.replace(label, devices=("wrist", "hip", "ankle")) for label in alone]
 
 
 @settings(max_examples=4)
@@ -256,7 +257,9 @@ async def test_the_gateway_falls_back_until_a_device_is_described_anew(
     direct = labels_of(opened(bundle, anna), in_turn(parts))
     told = [parse_label("anna", payload) for payload in collector.payloads]
     # Of a device that is described anew nobody knows what it missed.
-    assert [replace(label, lost=0) for label in told] == [replace(own, lost=0) for own in direct]
+    assert [structs.replace(label, lost=0) for label in told] == [
+        structs.replace(own, lost=0) for own in direct
+    ]
     assert {label.model.split("-")[0] for label in direct} == {"waist", "acc"}
     statistics = gateway.statistics()
     assert statistics.refused == {}
