@@ -14,6 +14,7 @@ and gives `scores` and `probabilities` [batch, labels], the caches `next_kept_0`
 with both of them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,12 @@ class ShareModel:
 
     def bind(self, batch: int, time: int) -> "BoundGraph":
         """Return the graph with arrays for so many streams and new samples of each."""
-        return BoundGraph(self._session, self.manifest, batch, time)
+        sizes = {"batch": batch, "time": time, "span": self.manifest.streaming.context + time}
+        arrays = {
+            end.name: np.zeros([sizes.get(size, size) for size in end.shape], _DTYPES[end.type])
+            for end in [*self._session.get_inputs(), *self._session.get_outputs()]
+        }
+        return BoundGraph(self._session, self.manifest, arrays)
 
     def score_windows(self, windows: NDArray[np.float32]) -> Scores:
         """Score whole windows, [batch, window, channels], on their own."""
@@ -131,6 +137,7 @@ class BoundGraph:
     """The graph bound to arrays, so that nothing is converted or allocated from run to run.
 
     Attributes:
+        batch: how many streams there are arrays for.
         samples: the new samples, [batch, time, channels].
         pasts: what was kept of the streams: the context, [batch, channels, context]; the caches.
         next_pasts: what is to be kept; the new context shares its memory with `samples`.
@@ -138,22 +145,25 @@ class BoundGraph:
         head, tail: the new outputs' partial results, [batch, partial]; every run writes over them.
     """
 
-    def __init__(self, session: Any, manifest: Manifest, batch: int, time: int) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        session: Any,  # noqa: ANN401 - untyped library
+        manifest: Manifest,
+        arrays: Mapping[str, NDArray[Any]],
+    ) -> None:
         self._session = session
+        self._manifest = manifest
+        self._arrays = arrays
         self._binding = session.io_binding()
-        self._label_set = manifest.label_set
-        context = manifest.streaming.context
-        sizes = {"batch": batch, "time": time, "span": context + time}
-        arrays = {}
         for ends, bind in (
             (session.get_inputs(), self._binding.bind_ortvalue_input),
             (session.get_outputs(), self._binding.bind_ortvalue_output),
         ):
             for end in ends:
-                shape = [sizes.get(size, size) for size in end.shape]
-                arrays[end.name] = np.zeros(shape, dtype=_DTYPES[end.type])
                 # It shares the array's memory.
                 bind(end.name, onnxruntime.OrtValue.ortvalue_from_numpy(arrays[end.name]))
+        self.batch = len(arrays[SAMPLES])
+        time, context = len(arrays[POOLED]), manifest.streaming.context
         caches = range(len(manifest.streaming.kept))
         picture = arrays[SAMPLES][:, 0]
         self.samples = picture[:, :, context:].transpose(0, 2, 1)
@@ -163,10 +173,15 @@ class BoundGraph:
         self.head, self.tail = arrays[PARTIALS].transpose(1, 0, 2)
         self._scores, self._probabilities = arrays[SCORES], arrays[PROBABILITIES]
 
+    def first(self, batch: int) -> "BoundGraph":
+        """Return the graph with the same arrays' first streams."""
+        rows = {name: a if name == POOLED else a[:batch] for name, a in self._arrays.items()}
+        return BoundGraph(self._session, self._manifest, rows)
+
     def run(self) -> Scores:
         """Run the graph on what stands in the inputs."""
         self._session.run_with_iobinding(self._binding)
-        return Scores(self._scores.copy(), self._probabilities.copy(), self._label_set)
+        return Scores(self._scores.copy(), self._probabilities.copy(), self._manifest.label_set)
 
 
 def pooling_masks(time: int, head: int, tail: int) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from streamer.share.runtime import BoundGraph, Scores, ShareModel, pooling_masks
 
 Partials = NDArray[np.float64]
 Slots = NDArray[np.intp]
-BOUND_GRAPHS = 16
+BOUND_GRAPHS = 64
 """Batch sizes for which the graph stays bound."""
 
 
@@ -42,7 +42,7 @@ class StreamStates:
         tail += 1
         self._hop = hop
         self._pooled = pooling_masks(hop, hop - tail if blocks else 0, tail)
-        self._bound = lru_cache(maxsize=BOUND_GRAPHS)(self._bind)
+        self._bind(1)
         self._sums, self._has_maxima = layout.sums, layout.maxima > 0
         self._run_length = max(blocks - 1, 0)
         self._has_blocks = blocks > 0
@@ -91,7 +91,7 @@ class StreamStates:
             slots: [batch].
             samples: [batch, hop, channels].
         """
-        graph, at = self._bound(len(slots)), _views(slots)
+        graph, at = self._graph(len(slots)), _views(slots)
         graph.samples[:] = samples
         for past, own in zip(self._pasts, graph.pasts, strict=True):
             own[:] = past[at]
@@ -112,10 +112,18 @@ class StreamStates:
             self._advance(slots, at)
         return scores
 
-    def _bind(self, batch: int) -> BoundGraph:
-        graph = self._model.bind(batch, self._hop)
+    def _graph(self, batch: int) -> BoundGraph:
+        """Return the graph for so many streams."""
+        if batch > self._largest:
+            self._bind(max(batch, 2 * self._largest))
+        return self._first(batch)
+
+    def _bind(self, largest: int) -> None:
+        graph = self._model.bind(largest, self._hop)
         graph.pooled[:] = self._pooled
-        return graph
+        self._largest = largest
+        # Each size's arrays would push the others' out of the processor's cache.
+        self._first = lru_cache(maxsize=BOUND_GRAPHS)(graph.first)
 
     def _advance(self, slots: Slots, at: slice | Slots) -> None:
         """Go to the next block of each slot's run, or to the next run."""
