@@ -234,6 +234,8 @@ def measure(row: Row, seed: int, data: Path, work: Path) -> dict[str, Any]:
 def add(row: Row, seed: int, figures: dict[str, Any]) -> None:
     """Add a seed's figures to the row's file."""
     known = row.read()
+    if seed in known.get("seeds", []):
+        return  # another run has measured it meanwhile
     known.setdefault("seeds", []).append(seed)
     for name, value in figures.items():
         known.setdefault(name, []).append(value)

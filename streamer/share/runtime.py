@@ -153,6 +153,7 @@ class BoundGraph:
     ) -> None:
         self._session = session
         self._manifest = manifest
+        self._label_set = manifest.label_set
         self._arrays = arrays
         self._binding = session.io_binding()
         for ends, bind in (
@@ -181,7 +182,7 @@ class BoundGraph:
     def run(self) -> Scores:
         """Run the graph on what stands in the inputs."""
         self._session.run_with_iobinding(self._binding)
-        return Scores(self._scores.copy(), self._probabilities.copy(), self._manifest.label_set)
+        return Scores(self._scores.copy(), self._probabilities.copy(), self._label_set)
 
 
 def pooling_masks(time: int, head: int, tail: int) -> NDArray[np.float32]:
