@@ -52,6 +52,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait_for_listener(port: int, seconds: float = 30.0) -> None:
+    """Return as soon as somebody listens."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    pytest.fail(f"nobody listens on port {port}")
+
+
 def stream_info(device: str = "wrist", rate_hz: float = 50.0) -> StreamInfo:
     return StreamInfo(device, CHANNELS, UNITS, rate_hz, "test", "counter")
 
@@ -116,13 +127,7 @@ class Mosquitto:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-        pytest.fail("mosquitto did not start")
+        wait_for_listener(self.port)
 
     def kill(self) -> None:
         assert self._process is not None

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import EPOCH, counted_samples, cut, free_port, stream_info
+from conftest import EPOCH, counted_samples, cut, free_port, stream_info, wait_for_listener
 from device_adapters.adapter import AdapterStatistics
 from device_adapters.samples import SampleBatch, StreamInfo
 from device_adapters.session_file import (
@@ -189,7 +189,7 @@ def test_a_gateway_stops_tidily_whatever_its_clients_do(
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(3)
+    wait_for_listener(port)
     with (
         socket.create_connection(("127.0.0.1", port)),
         socket.create_connection(("127.0.0.1", port)) as garbage,
