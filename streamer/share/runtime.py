@@ -137,7 +137,6 @@ class BoundGraph:
     """The graph bound to arrays, so that nothing is converted or allocated from run to run.
 
     Attributes:
-        batch: how many streams there are arrays for.
         samples: the new samples, [batch, time, channels].
         pasts: what was kept of the streams: the context, [batch, channels, context]; the caches.
         next_pasts: what is to be kept; the new context shares its memory with `samples`.
@@ -163,7 +162,6 @@ class BoundGraph:
             for end in ends:
                 # It shares the array's memory.
                 bind(end.name, onnxruntime.OrtValue.ortvalue_from_numpy(arrays[end.name]))
-        self.batch = len(arrays[SAMPLES])
         time, context = len(arrays[POOLED]), manifest.streaming.context
         caches = range(len(manifest.streaming.kept))
         picture = arrays[SAMPLES][:, 0]

@@ -23,7 +23,7 @@ from streamer.share.runtime import BoundGraph, Scores, ShareModel, pooling_masks
 Partials = NDArray[np.float64]
 Slots = NDArray[np.intp]
 BOUND_GRAPHS = 64
-"""Batch sizes for which the graph stays bound."""
+"""Batch sizes for which the graph stays bound: all that a recogniser's calls have."""
 
 
 class StreamStates:
