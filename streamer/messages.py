@@ -18,7 +18,7 @@ from streamer.errors import MessageError
 FIRST_YEAR, LAST_YEAR = -62_135_596_800.0, 253_402_300_799.0
 """Seconds since the epoch of the years 1 and 9999: times that a calendar knows."""
 
-
+# What `parse_label` holds other people's messages to; labels of our own are so by construction.
 Share = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(ge=FIRST_YEAR, le=LAST_YEAR)]
 
@@ -148,7 +148,8 @@ def parse_label(topic: str, payload: bytes) -> Label:
         label = _decode_label(payload)
     except (DecodeError, UnicodeDecodeError) as error:
         raise MessageError(topic, f"is no label: {error}") from error
-    for fault in _faults(label):
+    fault = next(_faults(label), None)
+    if fault is not None:
         raise MessageError(topic, f"is no label: {fault}")
     return label
 

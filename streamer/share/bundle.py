@@ -1,7 +1,6 @@
 """The bundle's manifest: what the one ONNX file says of itself, in its metadata."""
 
 import hashlib
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -167,7 +166,7 @@ class Manifest(_Part):
         """Outputs of the encoder in a window."""
         return self.window - self.streaming.receptive_field + 1
 
-    @cached_property
+    @property
     def label_set(self) -> LabelSet:
         """The labels with their vocabulary and prefix tree."""
         return LabelSet(self.labels)
