@@ -110,8 +110,9 @@ def build_graph(
     """Return the streaming graph; `streamer.share.runtime` tells its inputs and outputs."""
     graph, layout = _Graph(), streaming_layout(network, hop)
     stem, hidden = _encode(graph, network.encoder, hop)
-    features = _pool(graph, network.encoder, stem, hidden, window - layout.receptive_field + 1)
-    words = _decode(graph, network, features)
+    outputs = window - layout.receptive_field + 1
+    features = _pool(graph, network.encoder, stem, hidden, outputs)
+    words = _decode(graph, network, features, _scales(network.encoder, outputs))
     _score(graph, network.label_set, words, temperature)
     real, double = TensorProto.FLOAT, TensorProto.DOUBLE
     channels, labels = len(network.encoder.mean), len(network.label_set.labels)
@@ -424,7 +425,10 @@ def _partial_maxima(graph: _Graph, hidden: str) -> str:
 
 
 def _features(graph: _Graph, encoder: Encoder, merged: list[str], outputs: int) -> str:
-    """Return a window's statistics from its sums and maxima, float32 [batch, features]."""
+    """Return a window's statistics from its sums and maxima, float32 [batch, features].
+
+    They are still to be multiplied by their scales.
+    """
     pooling = encoder.pooling
     features: dict[str, str] = {}
     if "maximum" in pooling.names:
@@ -432,84 +436,87 @@ def _features(graph: _Graph, encoder: Encoder, merged: list[str], outputs: int) 
     if names := [name for name, _ in _sums(encoder)]:
         split = graph.split(merged[0], [size for _, size in _sums(encoder)], axis=1)
         sums = dict(zip(names, split, strict=True))
-        share = graph.doubles(1 / outputs)
         if "values" in sums:
-            features["mean"] = graph.node("Mul", sums["values"], share)
+            features["mean"] = sums["values"]
         if "squares" in sums:
-            square = graph.node("Mul", features["mean"], features["mean"])
-            variance = graph.node("Sub", graph.node("Mul", sums["squares"], share), square)
-            above_zero = graph.node("Max", variance, graph.doubles(0.0))
-            stable = graph.node("Add", above_zero, graph.doubles(DEVIATION_EPSILON))
-            features["deviation"] = graph.node("Sqrt", stable)
+            square = graph.node("Mul", sums["values"], sums["values"])
+            squares = graph.node("Mul", sums["squares"], graph.doubles(outputs))
+            above_zero = graph.node("Max", graph.node("Sub", squares, square), graph.doubles(0.0))
+            least = graph.doubles(DEVIATION_EPSILON * outputs**2)
+            features["deviation"] = graph.node("Sqrt", graph.node("Add", above_zero, least))
         if "weights" in sums:
             features["attention"] = graph.node("Div", sums["attended"], sums["weights"])
-        if "positives" in sums:
-            features["positives"] = graph.node("Mul", sums["positives"], share)
-        if "stem" in sums:
-            features["stem"] = graph.node("Mul", sums["stem"], share)
+        features |= {name: sums[name] for name in ("positives", "stem") if name in sums}
     ordered = [*pooling.names, *(["stem"] if "stem" in features else [])]
     return graph.single(graph.join([features[name] for name in ordered], axis=1))
 
 
-def _decode(graph: _Graph, network: ShareNetwork, features: str) -> str:
+def _scales(encoder: Encoder, outputs: int) -> NDArray[np.float64]:
+    """Return what each of a window's statistics is to be multiplied by; most are sums so far."""
+    scales = np.full(encoder.features, 1 / outputs)
+    for number, name in enumerate(encoder.pooling.names):
+        if name in {"maximum", "attention"}:
+            scales[number * encoder.pooling.width :][: encoder.pooling.width] = 1
+    return scales
+
+
+def _decode(
+    graph: _Graph, network: ShareNetwork, features: str, scales: NDArray[np.float64]
+) -> str:
     """Return the next word's log-probabilities at every node, [batch, nodes * words]."""
     decoder, label_set = network.decoder, network.label_set
     cell, size = decoder.cell, decoder.cell.hidden_size
     table = _array(decoder.embedding.weight) @ _array(cell.weight_ih).T
     table = table + _array(cell.bias_ih) + _array(cell.bias_hh)
     recurrent = graph.floats(_array(cell.weight_hh).T)
-    hidden, memory = _initial_state(graph, network, features)
+    hidden, memory = _initial_state(graph, network, features, scales)
     levels, before = [], [-1]
     for depth in range(label_set.nodes[-1].depth + 1):
         level = [i for i, node in enumerate(label_set.nodes) if node.depth == depth]
         origins = [before.index(label_set.nodes[i].parent) for i in level]
         # Children differ in their word alone, so the product is taken once for each parent.
         parents = sorted(set(origins))
+        product = graph.node("MatMul", _chosen(graph, hidden, parents, len(before)), recurrent)
         families = [parents.index(origin) for origin in origins]
-        chosen = _chosen(graph, hidden, parents, len(before))
-        product = _repeated(graph, graph.node("MatMul", chosen, recurrent), families)
+        repeated = _chosen(graph, product, families, len(parents))
         words = graph.floats(table[[label_set.nodes[i].token for i in level]])
-        gates = graph.split(graph.node("Add", product, words), [size] * len(GATES), axis=2)
-        memory = _repeated(graph, _chosen(graph, memory, parents, len(before)), families)
-        hidden, memory = _lstm_step(graph, gates, memory)
+        gates = graph.split(graph.node("Add", repeated, words), [size] * len(GATES), axis=2)
+        hidden, memory = _lstm_step(graph, gates, _chosen(graph, memory, origins, len(before)))
         levels.append(hidden)
         before = level
     weight, bias = _array(decoder.output.weight).T, _array(decoder.output.bias)
-    logits = graph.node("MatMul", graph.join(levels, axis=1), graph.floats(weight))
-    output = graph.node("LogSoftmax", graph.node("Add", logits, graph.floats(bias)), axis=2)
+    nodes = graph.reshape(graph.join(levels, axis=1), -1, size)
+    logits = graph.node("Gemm", nodes, graph.floats(weight), graph.floats(bias))
+    output = graph.node("LogSoftmax", logits, axis=1)
     return graph.reshape(output, -1, len(label_set.nodes) * len(bias))
 
 
-def _initial_state(graph: _Graph, network: ShareNetwork, features: str) -> list[str]:
+def _initial_state(
+    graph: _Graph, network: ShareNetwork, features: str, scales: NDArray[np.float64]
+) -> list[str]:
     """Return hidden state and memory before the first word, each [batch, 1, size].
 
-    The features' normalisation is folded into the layers that read them.
+    The features' scales and normalisation are folded into the layer that reads them.
     """
     encoder, decoder = network.encoder, network.decoder
-    states = []
-    for layer in (decoder.initial_hidden, decoder.initial_cell):
-        weight, bias = _array(layer.weight).T, _array(layer.bias)
-        if encoder.shape.normalised:
-            factor, offset = _batch_norm(encoder.norm)
-            bias = bias + offset @ weight
-            weight = factor[:, None] * weight
-        state = graph.node("Gemm", features, graph.floats(weight), graph.floats(bias))
-        states.append(graph.node("Unsqueeze", state, graph.integers(1)))
-    return states
+    layers = decoder.initial_hidden, decoder.initial_cell
+    weight = np.concatenate([_array(layer.weight).T for layer in layers], axis=1)
+    bias = np.concatenate([_array(layer.bias) for layer in layers])
+    if encoder.shape.normalised:
+        factor, offset = _batch_norm(encoder.norm)
+        bias = bias + offset @ weight
+        weight = factor[:, None] * weight
+    weight = scales[:, None] * weight
+    states = graph.node("Gemm", features, graph.floats(weight), graph.floats(bias))
+    sizes = [decoder.cell.hidden_size] * len(layers)
+    return graph.split(graph.node("Unsqueeze", states, graph.integers(1)), sizes, axis=2)
 
 
 def _chosen(graph: _Graph, nodes: str, which: list[int], count: int) -> str:
-    """Return some of `count` nodes of a level, [batch, nodes, channels]."""
-    if which == list(range(count)):
+    """Return these of `count` nodes, [batch, nodes, channels]; one for all is left to broadcast."""
+    if which == list(range(count)) or count == 1:
         return nodes
     return graph.node("Gather", nodes, graph.integers(*which), axis=1)
-
-
-def _repeated(graph: _Graph, parents: str, families: list[int]) -> str:
-    """Return each child's parent, [batch, children, channels]; one for all is left to broadcast."""
-    if len(set(families)) == 1:
-        return parents
-    return _chosen(graph, parents, families, len(set(families)))
 
 
 def _lstm_step(graph: _Graph, gates: list[str], memory: str) -> tuple[str, str]:
