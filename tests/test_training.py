@@ -482,16 +482,20 @@ def test_smoothing_spreads_the_truth_over_the_labels() -> None:
     torch.testing.assert_close(losses(0.1, 0), spread)
 
 
-def test_words_are_not_smoothed(sessions: Path) -> None:
+@pytest.mark.parametrize("name", ["smoothing", "teaching"])
+def test_probabilities_are_told_of_labels_alone(sessions: Path, name: str) -> None:
     config = configuration(sessions).model_dump()
-    config["optimisation"]["smoothing"] = 0.1
-    with pytest.raises(ValueError, match=r"smoothing is 0.1; it must be 0"):
+    config["optimisation"][name] = 0.1
+    with pytest.raises(ValueError, match=rf"{name} is 0.1; it must be 0"):
         TrainingConfig.model_validate(config)
 
 
-def test_labels_can_be_learnt_without_their_own_words_alone(sessions: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("teaching", [0.0, 0.5])
+def test_labels_can_be_learnt_without_their_own_words_alone(
+    sessions: Path, tmp_path: Path, teaching: float
+) -> None:
     config = configuration(sessions).model_dump()
-    config["optimisation"] |= {"loss": "labels", "smoothing": 0.1}
+    config["optimisation"] |= {"loss": "labels", "smoothing": 0.1, "teaching": teaching}
     with pytest.raises(ValueError, match=r"token is 0.2; it must be 0"):
         TrainingConfig.model_validate(config)
     config["augmentation"]["token"] = 0
@@ -503,11 +507,20 @@ class StoppedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("refit", [False, True])
+@pytest.mark.parametrize(
+    ("token", "options"),
+    [(0.2, {}), (0.2, {"refit": True}), (0.0, {"loss": "labels", "teaching": 0.5})],
+)
 def test_an_interrupted_run_comes_to_the_same_weights(
-    sessions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, refit: bool
+    sessions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    token: float,
+    options: dict[str, object],
 ) -> None:
-    config = with_refit(configuration(sessions), refit=refit)
+    refit = "refit" in options
+    config = optimised(configuration(sessions), **options)
+    config = config.model_copy(update={"augmentation": AugmentationConfig(token=token)})
     whole = train(config, tmp_path / "whole")
 
     def stop(watch: trainer._Watch, _: object) -> None:
@@ -594,7 +607,7 @@ def test_refitting_learns_from_the_validation_people_too(sessions: Path, tmp_pat
     config = configuration(sessions)
     means = []
     for refit in (False, True):
-        train(with_refit(config, refit=refit), tmp_path / str(refit))
+        train(optimised(config, refit=refit), tmp_path / str(refit))
         means.append(load_run(tmp_path / str(refit))[1].encoder.mean.numpy())
     values = {s.wearer: s.values for s in read_stretches(config.data, ("rest", "shake it"))}
     for mean, wearers in zip(means, (("anna", "ben"), ("anna", "ben", "cleo")), strict=True):
@@ -602,8 +615,8 @@ def test_refitting_learns_from_the_validation_people_too(sessions: Path, tmp_pat
         np.testing.assert_allclose(mean, samples.mean(axis=0), atol=1e-5)
 
 
-def with_refit(config: TrainingConfig, *, refit: bool) -> TrainingConfig:
-    optimisation = config.optimisation.model_copy(update={"refit": refit})
+def optimised(config: TrainingConfig, **options: object) -> TrainingConfig:
+    optimisation = config.optimisation.model_copy(update=options)
     return config.model_copy(update={"optimisation": optimisation})
 
 
@@ -611,7 +624,7 @@ def with_refit(config: TrainingConfig, *, refit: bool) -> TrainingConfig:
 def test_a_run_leaves_figures_and_no_checkpoint(
     sessions: Path, tmp_path: Path, *, refit: bool
 ) -> None:
-    result = train(with_refit(configuration(sessions), refit=refit), tmp_path)
+    result = train(optimised(configuration(sessions), refit=refit), tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     pictures = {"curves.png", "confusion.png", "calibration.png"}
     assert names == {"config.json", "result.json", "weights.npz", *pictures}

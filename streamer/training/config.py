@@ -156,6 +156,8 @@ class OptimisationConfig(Section):
         seed: of everything random.
         loss: over a label's `words`, as the paper has it, or over the valid `labels`.
         smoothing: share of the truth that the loss over labels spreads over all of them.
+        teaching: share of the loss over labels by which the network learns what a teacher says of a
+            window, in place of its label; see `streamer.training.teacher`.
         epochs: at most this many.
         patience: epochs without a better validation score after which training stops.
         refit: whether the network is taught once more in the end, from the validation people too
@@ -173,6 +175,7 @@ class OptimisationConfig(Section):
     seed: int = 1
     loss: LossName = "words"
     smoothing: float = Field(default=0.0, ge=0, lt=1)
+    teaching: float = Field(default=0.0, ge=0, lt=1)
     epochs: int = Field(default=20, ge=1)
     patience: int = Field(default=12, ge=1)
     refit: bool = False
@@ -186,12 +189,13 @@ class OptimisationConfig(Section):
     threads: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
-    def _smooths_labels_alone(self) -> Self:
-        if self.loss == "words" and self.smoothing:
-            raise ValueError(
-                f"smoothing is {self.smoothing}; it must be 0 where loss is 'words', since it "
-                "spreads the truth over the valid labels"
-            )
+    def _only_labels_have_probabilities(self) -> Self:
+        for name in ("smoothing", "teaching"):
+            if self.loss == "words" and (value := getattr(self, name)):
+                raise ValueError(
+                    f"{name} is {value}; it must be 0 where loss is 'words', since it tells how "
+                    "likely each of the valid labels is"
+                )
         return self
 
 

@@ -52,6 +52,9 @@ MOST_SEEN_AT_ONCE = 0.4
 SMOOTHING = 0.1
 """Folders are learnt by the loss over their labels, with so much of the truth spread over them."""
 
+TEACHING = 0.5
+"""Of that loss: what a teacher says who depends little on who the few people are."""
+
 ANGLE_WITHOUT_GYROSCOPE = 15.0
 """Degrees by which accelerometers alone are turned: they know little else than how they lean."""
 
@@ -285,6 +288,7 @@ def _optimisation(samples: int, window: int, published: int | None) -> Optimisat
     return OptimisationConfig(
         loss="labels",
         smoothing=SMOOTHING,
+        teaching=TEACHING,
         stride=stride,
         epochs=often * usual.epochs,
         patience=often * usual.patience,

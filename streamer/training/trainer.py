@@ -26,6 +26,7 @@ from streamer.training.data import (
 from streamer.training.fitting import History, fit, label_scores
 from streamer.training.network import ShareNetwork
 from streamer.training.sampling import WindowSampler
+from streamer.training.teacher import teach
 from streamer.training.transfer import check_start, take_over
 from streamer.training.word_sequences import ShareLearner, share_learner
 from streamer.training.word_vectors import WordsConfig, initial_vectors
@@ -200,11 +201,16 @@ def _fitted(
     bar: Progress,
 ) -> tuple[ShareLearner, History]:
     """Return a network that has learnt from these stretches."""
-    torch.manual_seed(config.optimisation.seed)
-    learner = share_learner(build_network(config), config.augmentation, config.optimisation)
-    sampler = WindowSampler(stretches, config.data.window, config.optimisation.stride)
+    options = config.optimisation
+    torch.manual_seed(options.seed)
+    network = build_network(config)
+    teacher = None
+    if options.teaching:
+        teacher = teach(stretches, config.data.window, len(config.data.labels), options.seed)
+    learner = share_learner(network, config.augmentation, options, teacher)
+    sampler = WindowSampler(stretches, config.data.window, options.stride)
     learner.network.encoder.standardise(sampler.values)
-    initialise_words(learner.network, config.words, config.optimisation.seed)
+    initialise_words(learner.network, config.words, options.seed)
     if config.start is not None:
         start, begun, _ = load_run(config.start)
         check_start(config, start)
@@ -214,12 +220,10 @@ def _fitted(
         sampler,
         validation,
         config.augmentation,
-        config.optimisation,
+        options,
         labels=config.data.labels,
         checkpoint=checkpoint,
-        watch=_Watch(
-            bar, config.optimisation.epochs, "once more" if validation is None else "training"
-        ),
+        watch=_Watch(bar, options.epochs, "once more" if validation is None else "training"),
     )
     return learner, history
 

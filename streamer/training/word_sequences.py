@@ -9,6 +9,7 @@ from streamer.training.augmentation import IGNORED, draw_own_words, teacher_forc
 from streamer.training.config import AugmentationConfig, OptimisationConfig
 from streamer.training.fitting import Learner
 from streamer.training.network import ShareNetwork
+from streamer.training.teacher import Teacher
 
 
 class ShareLearner(Learner):
@@ -60,23 +61,41 @@ class LabelLearner(ShareLearner):
     Args:
         network: the network that learns.
         smoothing: share of the truth that is spread over all labels (Szegedy et al., CVPR 2016).
+        teacher: who says how likely the labels are; nobody if there is none.
+        teaching: share of the loss that is towards what the teacher says.
     """
 
-    def __init__(self, network: ShareNetwork, smoothing: float) -> None:
+    def __init__(
+        self,
+        network: ShareNetwork,
+        smoothing: float,
+        teacher: Teacher | None = None,
+        teaching: float = 0.0,
+    ) -> None:
         super().__init__(network)
         self._smoothing = smoothing
+        self._teacher = teacher
+        self._teaching = teaching
 
     def losses(self, windows: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing is drawn
         """Return the cross-entropy of each window's label among the valid ones, [batch]."""
-        return functional.cross_entropy(
-            self.scores(windows), labels, reduction="none", label_smoothing=self._smoothing
+        scores = self.scores(windows)
+        losses = functional.cross_entropy(
+            scores, labels, reduction="none", label_smoothing=self._smoothing
         )
+        if self._teacher is None:
+            return losses
+        taught = functional.cross_entropy(scores, self._teacher(windows), reduction="none")
+        return losses.lerp(taught, self._teaching)
 
 
 def share_learner(
-    network: ShareNetwork, augmentation: AugmentationConfig, optimisation: OptimisationConfig
+    network: ShareNetwork,
+    augmentation: AugmentationConfig,
+    optimisation: OptimisationConfig,
+    teacher: Teacher | None = None,
 ) -> ShareLearner:
     """Return what minimises the loss that is asked for."""
     if optimisation.loss == "words":
         return WordLearner(network, augmentation.token)
-    return LabelLearner(network, optimisation.smoothing)
+    return LabelLearner(network, optimisation.smoothing, teacher, optimisation.teaching)

@@ -1,0 +1,211 @@
+"""A teacher for a network that has few people to learn from: random kernels and ridge.
+
+Its features are those of MiniRocket (Dempster et al., KDD 2021): kernels of nine weights that sum
+to nothing, over a few channels and at several dilations, and the shares of the time that each is
+above some thresholds; here those of each channel itself as well, which tell how a sensor leans. A
+linear classifier on features that nobody has learnt depends little on who the few people are. What
+it says of a window is what the network learns from, beside the label: of the very window, turned
+and scaled as it is (Beyer et al., CVPR 2022).
+"""
+
+import itertools
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from streamer.evaluation.windows import fit_temperature
+from streamer.training.data import Stretch, cut_windows
+
+TAPS = 9
+RAISED = tuple(itertools.combinations(range(TAPS), 3))
+"""A kernel's weights are 2 at three places and -1 at the others: 84 kernels."""
+
+MOST_CHANNELS = 9
+"""That one kernel sees."""
+
+THRESHOLDS = 3
+"""For each kernel at each dilation."""
+
+CHANNEL_THRESHOLDS = 8
+"""For each channel itself."""
+
+MOST_MEASURED = 128
+"""Windows whose quantiles are the thresholds."""
+
+MOST_WINDOWS = 4000
+"""That the ridge is fitted to."""
+
+RIDGES = (10.0, 100.0, 1000.0, 10_000.0)
+FOLDS = 3
+"""Parts of the people, each of whom the others' ridge is tried on."""
+
+SPREAD = 8.0
+"""What is fitted to 1 and -1 is too flat for a softmax by about so much."""
+
+
+class RandomKernels(nn.Module):
+    """Features of windows, [batch, time, channels] to [batch, features].
+
+    Args:
+        windows: what scales and thresholds are taken from.
+        random: draws the kernels' channels.
+    """
+
+    deviation: Tensor
+    channel_thresholds: Tensor
+
+    def __init__(self, windows: Tensor, random: torch.Generator) -> None:
+        super().__init__()
+        _, time, channels = windows.shape
+        self._constant("deviation", windows.std(dim=(0, 1)).clamp_min(1e-6))
+        longest = max(1, (time - 1) // (TAPS - 1))
+        self._dilations = [2**power for power in range(longest.bit_length())]
+        chosen = torch.randperm(len(windows), generator=random)[:MOST_MEASURED]
+        scaled = self._scaled(windows[chosen])
+        for dilation in self._dilations:
+            kernels = _kernels(channels, random)
+            found = functional.conv1d(scaled, kernels, dilation=dilation, padding="same")
+            self._constant(f"kernels_{dilation}", kernels)
+            self._constant(f"thresholds_{dilation}", _quantiles(found, THRESHOLDS))
+        self._constant("channel_thresholds", _quantiles(scaled, CHANNEL_THRESHOLDS))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Return the shares of the time above each threshold."""
+        scaled = self._scaled(windows)
+        features = [_shares_above(scaled, self.channel_thresholds)]
+        for dilation in self._dilations:
+            kernels = self.get_buffer(f"kernels_{dilation}")
+            found = functional.conv1d(scaled, kernels, dilation=dilation, padding="same")
+            features.append(_shares_above(found, self.get_buffer(f"thresholds_{dilation}")))
+        return torch.cat(features, dim=1)
+
+    def _scaled(self, windows: Tensor) -> Tensor:
+        return (windows / self.deviation).transpose(1, 2)
+
+    def _constant(self, name: str, tensor: Tensor) -> None:
+        self.register_buffer(name, tensor, persistent=False)
+
+
+class Teacher(nn.Module):
+    """Probabilities of each label, [batch, labels], for windows [batch, time, channels].
+
+    Args:
+        windows: what is learnt from.
+        labels: theirs, int64 [windows].
+        folds: the part of each by which ridge and temperature are chosen, [windows].
+        count: of labels.
+        seed: of the kernels.
+    """
+
+    weights: Tensor
+    bias: Tensor
+
+    def __init__(
+        self, windows: Tensor, labels: Tensor, folds: Tensor, count: int, seed: int
+    ) -> None:
+        super().__init__()
+        random = torch.Generator().manual_seed(seed)
+        self._kernels = RandomKernels(windows, random)
+        features = torch.cat([self._kernels(part) for part in windows.split(256)])
+        mean, deviation = features.mean(dim=0), features.std(dim=0) + 1e-6
+        features = (features - mean) / deviation
+        targets = 2 * functional.one_hot(labels, count).float() - 1
+        found = {ridge: _held_out(features, targets, folds, ridge) for ridge in RIDGES}
+        errors = {ridge: float((found[ridge] - targets).square().mean()) for ridge in RIDGES}
+        best = min(RIDGES, key=errors.__getitem__)
+        temperature = fit_temperature((SPREAD * found[best]).numpy(), labels.numpy())
+        weights, bias = _ridge(features, targets, best)
+        weights = weights / deviation[:, None]
+        sharpness = SPREAD / temperature
+        self.register_buffer("weights", sharpness * weights, persistent=False)
+        self.register_buffer("bias", sharpness * (bias - mean @ weights), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, windows: Tensor) -> Tensor:
+        """Return the probabilities."""
+        return torch.addmm(self.bias, self._kernels(windows), self.weights).softmax(dim=1)
+
+
+def teach(stretches: Iterable[Stretch], window: int, labels: int, seed: int) -> Teacher:
+    """Return a teacher who has learnt from these stretches.
+
+    Args:
+        stretches: what is learnt from.
+        window: samples in a window.
+        labels: how many there are.
+        seed: of everything random.
+    """
+    people = sorted(stretches, key=lambda stretch: stretch.wearer)
+    stride = max(1, window // 4)
+    cut = cut_windows(people, window, stride, 0)
+    while len(cut) > MOST_WINDOWS:
+        stride *= 2
+        cut = cut_windows(people, window, stride, 0)
+    begins = np.cumsum([0, *(len(stretch.values) for stretch in people)])
+    wearers = [people[at].wearer for at in np.searchsorted(begins, cut.starts, side="right") - 1]
+    numbers = np.unique(wearers, return_inverse=True)[1]
+    if numbers.max() == 0:
+        numbers = np.arange(len(cut)) * FOLDS // len(cut)
+    return Teacher(
+        torch.from_numpy(cut.gather(slice(None))),
+        torch.from_numpy(cut.labels),
+        torch.from_numpy(numbers % FOLDS),
+        labels,
+        seed,
+    )
+
+
+def _kernels(channels: int, random: torch.Generator) -> Tensor:
+    """Return a kernel for each of `RAISED`, over channels drawn for it, [84, channels, taps]."""
+    kernels = torch.zeros(len(RAISED), channels, TAPS)
+    most = math.log2(min(channels, MOST_CHANNELS) + 1)
+    for kernel, raised in zip(kernels, RAISED, strict=True):
+        seen = int(2 ** (most * torch.rand(1, generator=random).item()))
+        weights = torch.full((TAPS,), -1.0)
+        weights[list(raised)] = 2.0
+        kernel[torch.randperm(channels, generator=random)[:seen]] = weights
+    return kernels
+
+
+def _quantiles(found: Tensor, count: int) -> Tensor:
+    """Return thresholds of each row of what was found, [batch, rows, time], as [rows, count].
+
+    Each row's are other quantiles, which the golden ratio spreads evenly.
+    """
+    ordered = found.transpose(0, 1).flatten(1).sort(dim=1).values
+    numbers = torch.arange(1, len(ordered) * count + 1, dtype=torch.float64)
+    at = (numbers * (math.sqrt(5) - 1) / 2 % 1 * ordered.shape[1]).long()
+    return ordered.gather(1, at.view(-1, count))
+
+
+def _shares_above(found: Tensor, thresholds: Tensor) -> Tensor:
+    """Return the share of the time above each threshold, [batch, rows * count]."""
+    # Three times as fast as comparing to truth values and turning these into numbers.
+    above = torch.empty_like(found)
+    columns = thresholds[..., None].unbind(dim=1)
+    return torch.cat([torch.gt(found, column, out=above).mean(dim=2) for column in columns], dim=1)
+
+
+def _held_out(features: Tensor, targets: Tensor, folds: Tensor, ridge: float) -> Tensor:
+    """Return what is said of each fold by the ridge of the others."""
+    found = torch.zeros_like(targets)
+    for fold in folds.unique():
+        own = folds == fold
+        weights, bias = _ridge(features[~own], targets[~own], ridge)
+        found[own] = features[own] @ weights + bias
+    return found
+
+
+def _ridge(features: Tensor, targets: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """Return weights [features, labels] and bias [labels], by the smaller of two equal systems."""
+    bias = targets.mean(dim=0)
+    rows, columns = features.shape
+    if rows < columns:
+        square = features @ features.T + ridge * torch.eye(rows)
+        return features.T @ torch.linalg.solve(square, targets - bias), bias
+    square = features.T @ features + ridge * torch.eye(columns)
+    return torch.linalg.solve(square, features.T @ (targets - bias)), bias

@@ -1,0 +1,172 @@
+"""The teacher of random kernels and ridge: its features, its fit, and what is learnt from it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from streamer.share.labels import LabelSet
+from streamer.training.config import NetworkConfig
+from streamer.training.data import Stretch
+from streamer.training.network import ShareNetwork
+from streamer.training.teacher import (
+    CHANNEL_THRESHOLDS,
+    MOST_CHANNELS,
+    THRESHOLDS,
+    RandomKernels,
+    Teacher,
+    _kernels,
+    _ridge,
+    _shares_above,
+    teach,
+)
+from streamer.training.word_sequences import LabelLearner
+
+WINDOW, RATE_HZ = 64, 50
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def swinging(wearer: str, label: int, seed: int, channels: int = 3) -> Stretch:
+    """Return twenty seconds of a swing at 1 Hz or at 4, as strong as noise."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(20 * RATE_HZ) / RATE_HZ
+    swing = np.sin(2 * np.pi * (1 + 3 * label) * time + rng.uniform(0, 6))[:, None]
+    values = 9.8 + swing + rng.normal(0, 0.7, (len(time), channels))
+    labels = np.full(len(time), label)
+    return Stretch(wearer, values.astype(np.float32), labels)
+
+
+def people(*wearers: str) -> list[Stretch]:
+    return [
+        swinging(wearer, label, 2 * number + label)
+        for number, wearer in enumerate(wearers)
+        for label in (0, 1)
+    ]
+
+
+def windows_of(stretch: Stretch) -> Tensor:
+    return torch.from_numpy(stretch.values).unfold(0, WINDOW, WINDOW).transpose(1, 2)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 45])
+def test_a_kernel_sums_to_nothing_on_each_of_its_few_channels(channels: int) -> None:
+    kernels = _kernels(channels, generator())
+    assert torch.equal(kernels.sum(dim=2), torch.zeros(84, channels))
+    seen = kernels.any(dim=2).sum(dim=1)
+    assert seen.min() >= 1
+    assert min(channels, 2) <= seen.max() <= min(channels, MOST_CHANNELS)
+    assert len({tuple(kernel.abs().amax(dim=0).tolist()) for kernel in kernels}) == 84
+
+
+def test_features_are_the_shares_of_the_time_above_thresholds() -> None:
+    found = torch.tensor([[[0.0, 1.0, 2.0, 3.0], [5.0, 5.0, 5.0, 5.0]]])
+    thresholds = torch.tensor([[1.5, 0.0], [5.0, 4.0]])
+    shares = _shares_above(found, thresholds)
+    assert shares.tolist() == [[0.5, 0.0, 0.75, 1.0]]
+
+
+def test_thresholds_part_the_windows_they_are_taken_from_evenly() -> None:
+    windows = torch.randn(50, WINDOW, 4, generator=generator())
+    shares = RandomKernels(windows, generator())(windows).mean(dim=0)
+    of_channels, of_kernels = shares.tensor_split([4 * CHANNEL_THRESHOLDS])
+    for own in (of_channels, *of_kernels.split(84 * THRESHOLDS)):
+        ordered = own.sort().values
+        assert (ordered.diff() < 2.7 / len(own)).all()
+        assert ordered[0] < 2.7 / len(own)
+        assert ordered[-1] > 1 - 2.7 / len(own)
+
+
+def test_features_see_which_way_a_sensor_leans() -> None:
+    lying, standing = torch.randn(2, 30, WINDOW, 3, generator=generator())
+    lying[..., 0] += 9.8
+    standing[..., 1] += 9.8
+    kernels = RandomKernels(torch.cat([lying, standing]), generator())
+    channels = 3 * CHANNEL_THRESHOLDS
+    apart = kernels(lying)[:, :channels].mean(dim=0) - kernels(standing)[:, :channels].mean(dim=0)
+    assert apart.abs().max() > 0.9
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(40, 7), (7, 40)])
+def test_ridge_is_where_its_error_has_no_slope(rows: int, columns: int) -> None:
+    features = torch.randn(rows, columns, generator=generator(), dtype=torch.float64).float()
+    targets = torch.randn(rows, 3, generator=generator(1))
+    weights, bias = _ridge(features, targets, 2.0)
+    slope = features.T @ (features @ weights + bias - targets) + 2.0 * weights
+    torch.testing.assert_close(slope, torch.zeros(columns, 3), rtol=0, atol=1e-4)
+    torch.testing.assert_close(bias, targets.mean(dim=0))
+
+
+@pytest.mark.parametrize("wearers", [("anna",), ("anna", "ben"), ("anna", "ben", "cleo", "dora")])
+def test_others_are_recognised(wearers: tuple[str, ...]) -> None:
+    teacher = teach(people(*wearers), WINDOW, labels=2, seed=1)
+    for label in (0, 1):
+        said = teacher(windows_of(swinging("eve", label, 99 + label)))
+        torch.testing.assert_close(said.sum(dim=1), torch.ones(len(said)))
+        assert (said[:, label] > 0.5).float().mean() > 0.9
+        assert said[:, label].mean() > 0.8
+
+
+def test_what_cannot_be_told_apart_is_not_told_apart() -> None:
+    rng = np.random.default_rng(3)
+    noise = [
+        Stretch(wearer, rng.normal(size=(1000, 3)).astype(np.float32), np.full(1000, label))
+        for wearer in ("anna", "ben", "cleo")
+        for label in (0, 1)
+    ]
+    said = teach(noise, WINDOW, labels=2, seed=1)(windows_of(noise[0]))
+    assert said.max() < 0.8
+
+
+def test_a_label_that_nobody_shows_is_unlikely_but_possible() -> None:
+    teacher = teach(people("anna", "ben", "cleo"), WINDOW, labels=4, seed=1)
+    unseen = teacher(windows_of(swinging("eve", 0, 99)))[:, 2:]
+    assert unseen.max() < 0.1
+    assert unseen.min() > 0
+
+
+def test_stretches_of_a_single_window_are_enough() -> None:
+    cut = [
+        Stretch(stretch.wearer, stretch.values[start : start + WINDOW], stretch.labels[:WINDOW])
+        for stretch in people("anna", "ben", "cleo")
+        for start in range(0, 900, WINDOW)
+    ]
+    said = teach(cut, WINDOW, labels=2, seed=1)(windows_of(swinging("eve", 1, 99)))
+    assert (said[:, 1] > 0.5).float().mean() > 0.9
+
+
+def test_the_same_seed_draws_the_same_teacher() -> None:
+    windows = windows_of(swinging("eve", 1, 99))
+    one, same, other = (
+        teach(people("anna", "ben"), WINDOW, labels=2, seed=seed)(windows) for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_a_network_learns_from_its_teacher_as_much_as_asked() -> None:
+    network = ShareNetwork(
+        LabelSet.from_names(("rest", "shake it")), 3, NetworkConfig(dilations=(1, 2)).shape
+    ).eval()
+    teacher = teach(people("anna", "ben"), WINDOW, labels=2, seed=1)
+    windows = windows_of(swinging("eve", 1, 99))
+
+    def losses(label: int, own: Teacher | None, teaching: float) -> Tensor:
+        labels = torch.full((len(windows),), label)
+        learner = LabelLearner(network, 0.0, own, teaching)
+        return learner.losses(windows, labels, generator())
+
+    either = torch.stack([losses(label, None, 0.0) for label in (0, 1)], dim=1)
+    taught = (teacher(windows) * either).sum(dim=1)
+    torch.testing.assert_close(losses(0, teacher, 0.25), 0.75 * either[:, 0] + 0.25 * taught)
+
+
+def test_a_teacher_leaves_nothing_in_what_is_saved() -> None:
+    teacher = teach(people("anna"), WINDOW, labels=2, seed=1)
+    assert not teacher.state_dict()
+    assert not list(teacher.parameters())
+    assert math.isclose(float(teacher(windows_of(swinging("eve", 0, 9)))[0].sum()), 1, abs_tol=1e-5)
