@@ -24,7 +24,7 @@ from streamer.training.teacher import (
 )
 from streamer.training.word_sequences import LabelLearner
 
-WINDOW, RATE_HZ = 64, 50
+WINDOW, HOP, RATE_HZ = 64, 16, 50
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -103,7 +103,7 @@ def test_ridge_is_where_its_error_has_no_slope(rows: int, columns: int) -> None:
 
 @pytest.mark.parametrize("wearers", [("anna",), ("anna", "ben"), ("anna", "ben", "cleo", "dora")])
 def test_others_are_recognised(wearers: tuple[str, ...]) -> None:
-    teacher = teach(people(*wearers), WINDOW, labels=2, seed=1)
+    teacher = teach(people(*wearers), WINDOW, HOP, labels=2, seed=1)
     for label in (0, 1):
         said = teacher(windows_of(swinging("eve", label, 99 + label)))
         torch.testing.assert_close(said.sum(dim=1), torch.ones(len(said)))
@@ -118,31 +118,35 @@ def test_what_cannot_be_told_apart_is_not_told_apart() -> None:
         for wearer in ("anna", "ben", "cleo")
         for label in (0, 1)
     ]
-    said = teach(noise, WINDOW, labels=2, seed=1)(windows_of(noise[0]))
+    said = teach(noise, WINDOW, HOP, labels=2, seed=1)(windows_of(noise[0]))
     assert said.max() < 0.8
 
 
 def test_a_label_that_nobody_shows_is_unlikely_but_possible() -> None:
-    teacher = teach(people("anna", "ben", "cleo"), WINDOW, labels=4, seed=1)
+    teacher = teach(people("anna", "ben", "cleo"), WINDOW, HOP, labels=4, seed=1)
     unseen = teacher(windows_of(swinging("eve", 0, 99)))[:, 2:]
     assert unseen.max() < 0.1
     assert unseen.min() > 0
 
 
-def test_stretches_of_a_single_window_are_enough() -> None:
+@pytest.mark.parametrize("most", [20, 4000])
+def test_stretches_of_a_single_window_are_enough(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("streamer.training.teacher.MOST_WINDOWS", most)
     cut = [
         Stretch(stretch.wearer, stretch.values[start : start + WINDOW], stretch.labels[:WINDOW])
         for stretch in people("anna", "ben", "cleo")
         for start in range(0, 900, WINDOW)
     ]
-    said = teach(cut, WINDOW, labels=2, seed=1)(windows_of(swinging("eve", 1, 99)))
+    said = teach(cut, WINDOW, HOP, labels=2, seed=1)(windows_of(swinging("eve", 1, 99)))
     assert (said[:, 1] > 0.5).float().mean() > 0.9
 
 
 def test_the_same_seed_draws_the_same_teacher() -> None:
     windows = windows_of(swinging("eve", 1, 99))
     one, same, other = (
-        teach(people("anna", "ben"), WINDOW, labels=2, seed=seed)(windows) for seed in (1, 1, 2)
+        teach(people("anna", "ben"), WINDOW, HOP, labels=2, seed=seed)(windows) for seed in (1, 1, 2)
     )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -152,7 +156,7 @@ def test_a_network_learns_from_its_teacher_as_much_as_asked() -> None:
     network = ShareNetwork(
         LabelSet.from_names(("rest", "shake it")), 3, NetworkConfig(dilations=(1, 2)).shape
     ).eval()
-    teacher = teach(people("anna", "ben"), WINDOW, labels=2, seed=1)
+    teacher = teach(people("anna", "ben"), WINDOW, HOP, labels=2, seed=1)
     windows = windows_of(swinging("eve", 1, 99))
 
     def losses(label: int, own: Teacher | None, teaching: float) -> Tensor:
@@ -166,7 +170,7 @@ def test_a_network_learns_from_its_teacher_as_much_as_asked() -> None:
 
 
 def test_a_teacher_leaves_nothing_in_what_is_saved() -> None:
-    teacher = teach(people("anna"), WINDOW, labels=2, seed=1)
+    teacher = teach(people("anna"), WINDOW, HOP, labels=2, seed=1)
     assert not teacher.state_dict()
     assert not list(teacher.parameters())
     assert math.isclose(float(teacher(windows_of(swinging("eve", 0, 9)))[0].sum()), 1, abs_tol=1e-5)

@@ -111,7 +111,7 @@ class Teacher(nn.Module):
         random = torch.Generator().manual_seed(seed)
         self._kernels = RandomKernels(windows, random)
         features = torch.cat([self._kernels(part) for part in windows.split(256)])
-        mean, deviation = features.mean(dim=0), features.std(dim=0) + 1e-6
+        mean, deviation = features.mean(dim=0), features.std(dim=0, correction=0) + 1e-6
         features = (features - mean) / deviation
         targets = 2 * functional.one_hot(labels, count).float() - 1
         found = {ridge: _held_out(features, targets, folds, ridge) for ridge in RIDGES}
@@ -130,30 +130,30 @@ class Teacher(nn.Module):
         return torch.addmm(self.bias, self._kernels(windows), self.weights).softmax(dim=1)
 
 
-def teach(stretches: Iterable[Stretch], window: int, labels: int, seed: int) -> Teacher:
+def teach(
+    stretches: Iterable[Stretch], window: int, hop: int, labels: int, seed: int
+) -> Teacher:
     """Return a teacher who has learnt from these stretches.
 
     Args:
         stretches: what is learnt from.
         window: samples in a window.
+        hop: samples between two windows that it learns from.
         labels: how many there are.
         seed: of everything random.
     """
     people = sorted(stretches, key=lambda stretch: stretch.wearer)
-    stride = max(1, window // 4)
-    cut = cut_windows(people, window, stride, 0)
-    while len(cut) > MOST_WINDOWS:
-        stride *= 2
-        cut = cut_windows(people, window, stride, 0)
+    cut = cut_windows(people, window, hop, 0)
     begins = np.cumsum([0, *(len(stretch.values) for stretch in people)])
     wearers = [people[at].wearer for at in np.searchsorted(begins, cut.starts, side="right") - 1]
-    numbers = np.unique(wearers, return_inverse=True)[1]
-    if numbers.max() == 0:
-        numbers = np.arange(len(cut)) * FOLDS // len(cut)
+    folds = np.unique(wearers, return_inverse=True)[1]
+    if folds.max() == 0:
+        folds = np.arange(len(cut)) * FOLDS // len(cut)
+    rows = np.sort(np.random.default_rng(seed).permutation(len(cut))[:MOST_WINDOWS])
     return Teacher(
-        torch.from_numpy(cut.gather(slice(None))),
-        torch.from_numpy(cut.labels),
-        torch.from_numpy(numbers % FOLDS),
+        torch.from_numpy(cut.gather(rows)),
+        torch.from_numpy(cut.labels[rows]),
+        torch.from_numpy(folds[rows] % FOLDS),
         labels,
         seed,
     )

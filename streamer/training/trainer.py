@@ -206,7 +206,8 @@ def _fitted(
     network = build_network(config)
     teacher = None
     if options.teaching:
-        teacher = teach(stretches, config.data.window, len(config.data.labels), options.seed)
+        data = config.data
+        teacher = teach(stretches, data.window, data.hop, len(data.labels), options.seed)
     learner = share_learner(network, config.augmentation, options, teacher)
     sampler = WindowSampler(stretches, config.data.window, options.stride)
     learner.network.encoder.standardise(sampler.values)
