@@ -146,7 +146,8 @@ def test_stretches_of_a_single_window_are_enough(
 def test_the_same_seed_draws_the_same_teacher() -> None:
     windows = windows_of(swinging("eve", 1, 99))
     one, same, other = (
-        teach(people("anna", "ben"), WINDOW, HOP, labels=2, seed=seed)(windows) for seed in (1, 1, 2)
+        teach(people("anna", "ben"), WINDOW, HOP, labels=2, seed=seed)(windows)
+        for seed in (1, 1, 2)
     )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)

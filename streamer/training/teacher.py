@@ -130,9 +130,7 @@ class Teacher(nn.Module):
         return torch.addmm(self.bias, self._kernels(windows), self.weights).softmax(dim=1)
 
 
-def teach(
-    stretches: Iterable[Stretch], window: int, hop: int, labels: int, seed: int
-) -> Teacher:
+def teach(stretches: Iterable[Stretch], window: int, hop: int, labels: int, seed: int) -> Teacher:
     """Return a teacher who has learnt from these stretches.
 
     Args:
