@@ -1,11 +1,10 @@
 """A teacher for a network that has few people to learn from: random kernels and ridge.
 
-Its features are those of MiniRocket (Dempster et al., KDD 2021): kernels of nine weights that sum
-to nothing, over a few channels and at several dilations, and the shares of the time that each is
-above some thresholds; here those of each channel itself as well, which tell how a sensor leans. A
-linear classifier on features that nobody has learnt depends little on who the few people are. What
-it says of a window is what the network learns from, beside the label: of the very window, turned
-and scaled as it is (Beyer et al., CVPR 2022).
+Its features are those of MiniRocket (Dempster et al., KDD 2021), fewer of them: kernels of nine
+weights that sum to nothing, over a few channels and at several dilations, and the shares of the
+time that each is above some thresholds. A linear classifier on features that nobody has learnt
+depends little on who the few people are. What it says of a window is what the network learns from,
+beside the label: of the very window, turned and scaled as it is (Beyer et al., CVPR 2022).
 """
 
 import itertools
@@ -30,9 +29,6 @@ MOST_CHANNELS = 9
 THRESHOLDS = 3
 """For each kernel at each dilation."""
 
-CHANNEL_THRESHOLDS = 8
-"""For each channel itself."""
-
 MOST_MEASURED = 128
 """Windows whose quantiles are the thresholds."""
 
@@ -56,7 +52,6 @@ class RandomKernels(nn.Module):
     """
 
     deviation: Tensor
-    channel_thresholds: Tensor
 
     def __init__(self, windows: Tensor, random: torch.Generator) -> None:
         super().__init__()
@@ -71,12 +66,11 @@ class RandomKernels(nn.Module):
             found = functional.conv1d(scaled, kernels, dilation=dilation, padding="same")
             self._constant(f"kernels_{dilation}", kernels)
             self._constant(f"thresholds_{dilation}", _quantiles(found, THRESHOLDS))
-        self._constant("channel_thresholds", _quantiles(scaled, CHANNEL_THRESHOLDS))
 
     def forward(self, windows: Tensor) -> Tensor:
         """Return the shares of the time above each threshold."""
         scaled = self._scaled(windows)
-        features = [_shares_above(scaled, self.channel_thresholds)]
+        features = []
         for dilation in self._dilations:
             kernels = self.get_buffer(f"kernels_{dilation}")
             found = functional.conv1d(scaled, kernels, dilation=dilation, padding="same")
