@@ -7,6 +7,8 @@
     share-paper-random  `share-paper` with random word vectors
     share-paper-fitted  `share-paper` with the optimisation of `share`
     share-paper-recipe  that with the augmentation of `share` as well
+    share-taught        `share` with the loss of a folder without a configuration: over the labels,
+                        half of it towards what a teacher of random kernels and ridge says
     integer-ids         the encoder of `share` with a layer over label numbers
     share-no-companding, -no-token, -no-rotation, -no-symmetries, -no-scale, -no-jitter
                         one thing switched off
@@ -38,6 +40,7 @@ from threadpoolctl import threadpool_limits
 
 from streamer.evaluation.windows import measure_windows
 from streamer.training.config import AugmentationConfig, NetworkConfig, OptimisationConfig
+from streamer.training.defaults import SMOOTHING, TEACHING
 from streamer.training.word_vectors import WordsConfig
 from window_models import (
     Recipe,
@@ -104,11 +107,13 @@ SWITCHED_OFF: dict[str, dict[str, object]] = {
     "share-no-scale": {"scale": 0.0},
     "share-no-jitter": {"jitter": 0.0},
 }
+TAUGHT = "share-taught"
 PRETRAINED = "share-pretrained"
 """Begins with what the training people of the other sets teach."""
 
 NETWORKS: dict[str, Callable[..., Trained]] = {
     "share": share,
+    TAUGHT: share,
     PRETRAINED: share,
     **dict.fromkeys(LIKE_PAPER, share),
     "share-no-companding": share,
@@ -195,9 +200,14 @@ def recipe_of(row: Row) -> Recipe:
         augmentation = augmentation.model_copy(update=SWITCHED_OFF[row.model])
     elif row.model == "share-no-companding":
         network = network.model_copy(update={"companded": 0})
+    elif row.model == TAUGHT:
+        augmentation = augmentation.model_copy(update={"token": 0.0})
     elif row.model == "deep-conv-lstm":
         augmentation = PLAIN
     optimisation = recipe.optimisation
+    if row.model == TAUGHT:
+        folders = {"loss": "labels", "smoothing": SMOOTHING, "teaching": TEACHING}
+        optimisation = optimisation.model_copy(update=folders)
     if row.fraction == LONG_TAIL:
         optimisation = optimisation.model_copy(update={"balance": 1.0})
     return Recipe(network, augmentation, optimisation)

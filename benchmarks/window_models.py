@@ -22,6 +22,7 @@ from streamer.training.defaults import FEWEST_STEPS, MOST_EPOCHS
 from streamer.training.fitting import Learner, fit, label_scores
 from streamer.training.network import Encoder, ShareNetwork
 from streamer.training.sampling import WindowSampler
+from streamer.training.teacher import Teacher, teach
 from streamer.training.trainer import initialise_words
 from streamer.training.transfer import take_over
 from streamer.training.word_sequences import ShareLearner, share_learner
@@ -121,7 +122,10 @@ def share(
     """Train SHARE, beginning with what `start` has learnt of other sets if it is given."""
 
     def build(channels: int, values: NDArray[np.float32]) -> Learner:
-        learner = _share_learner(recipe, task.labels, channels, values, seed)
+        teacher = None
+        if recipe.optimisation.teaching:
+            teacher = teach(task.stretches, task.window, task.stride, len(task.labels), seed)
+        learner = _share_learner(recipe, task.labels, channels, values, seed, teacher)
         if start is not None:
             channels_here = find_dataset(task.name).channels
             take_over(learner.network, channels_here, start, IMU.channels)
@@ -156,12 +160,17 @@ def _pretrain(recipe: Recipe, task: WindowTask, data: Path, path: Path) -> None:
 
 
 def _share_learner(
-    recipe: Recipe, labels: tuple[str, ...], channels: int, values: NDArray[np.float32], seed: int
+    recipe: Recipe,
+    labels: tuple[str, ...],
+    channels: int,
+    values: NDArray[np.float32],
+    seed: int,
+    teacher: Teacher | None = None,
 ) -> ShareLearner:
     network = _share_network(recipe, labels, channels)
     network.encoder.standardise(values)
     initialise_words(network, recipe.words, seed)
-    return share_learner(network, recipe.augmentation, recipe.optimisation)
+    return share_learner(network, recipe.augmentation, recipe.optimisation, teacher)
 
 
 def _share_network(recipe: Recipe, labels: tuple[str, ...], channels: int) -> ShareNetwork:
