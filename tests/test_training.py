@@ -634,6 +634,18 @@ def test_a_run_leaves_figures_and_no_checkpoint(
     assert np.trace(result.confusion) / np.sum(result.confusion) == result.accuracy["accuracy"]
 
 
+def test_those_learnt_from_must_have_a_labelled_window(tmp_path: Path) -> None:
+    for seed, wearer in enumerate(("cleo", "dora")):
+        write_session(tmp_path, wearer, seed)
+    with SessionWriter(tmp_path / "anna.mcap") as writer:
+        writer.add_stream(stream_info("anna"))
+        times = EPOCH + np.arange(1000) / 50
+        writer.add_annotation(Annotation("anna", "rest", EPOCH + 1.05, EPOCH + 1.12))
+        writer.add_batch(SampleBatch("anna", times, np.zeros((1000, 6), dtype=np.float32)))
+    with pytest.raises(TrainingError, match=r"rest, shake it in the sessions of anna"):
+        train(configuration(tmp_path), tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

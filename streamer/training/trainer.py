@@ -1,6 +1,7 @@
 """Training SHARE on annotated sessions; leaves a run folder that the compiler reads."""
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -285,7 +286,7 @@ class _People:
         if not learn:
             raise TrainingError(f"every wearer in {data.sessions} is held out; none is left")
 
-        def windows(wearers: tuple[str, ...]) -> WindowSet:
+        def windows(wearers: Collection[str]) -> WindowSet:
             own = [stretch for stretch in stretches if stretch.wearer in wearers]
             cut = cut_windows(own, data.window, data.hop, 0)
             if not len(cut):
@@ -295,6 +296,7 @@ class _People:
                 )
             return cut
 
+        windows(sorted({stretch.wearer for stretch in learn}))  # or there is nothing to learn from
         test = windows(data.test) if data.test else None
         return cls(learn, others, windows(data.validation), test)
 
