@@ -195,19 +195,17 @@ def recipe_of(row: Row) -> Recipe:
     if row.model in LIKE_PAPER:
         return LIKE_PAPER[row.model]
     recipe = RECIPES[row.dataset]
-    network, augmentation = recipe.network, recipe.augmentation
+    network, augmentation, optimisation = recipe.network, recipe.augmentation, recipe.optimisation
     if row.model in SWITCHED_OFF:
         augmentation = augmentation.model_copy(update=SWITCHED_OFF[row.model])
     elif row.model == "share-no-companding":
         network = network.model_copy(update={"companded": 0})
     elif row.model == TAUGHT:
         augmentation = augmentation.model_copy(update={"token": 0.0})
-    elif row.model == "deep-conv-lstm":
-        augmentation = PLAIN
-    optimisation = recipe.optimisation
-    if row.model == TAUGHT:
         folders = {"loss": "labels", "smoothing": SMOOTHING, "teaching": TEACHING}
         optimisation = optimisation.model_copy(update=folders)
+    elif row.model == "deep-conv-lstm":
+        augmentation = PLAIN
     if row.fraction == LONG_TAIL:
         optimisation = optimisation.model_copy(update={"balance": 1.0})
     return Recipe(network, augmentation, optimisation)
