@@ -12,9 +12,10 @@ from streamer.admission import Admission
 from streamer.errors import StreamerError
 from streamer.messages import Label, Segment, StreamStatus
 from streamer.publishers import Publisher, PublisherStatistics
-from streamer.recognizer import LARGEST_BATCH, Recognizer, RecognizerStatistics
+from streamer.recognizer import Recognizer, RecognizerStatistics
 from streamer.recorder import Recorder
 from streamer.segments import SegmentTracker
+from streamer.share.streaming import LARGEST_BATCH
 from streamer.wearers import WearerConfig, Wearers, WearerStatistics
 
 WAITING_BATCHES = 256

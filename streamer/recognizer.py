@@ -13,15 +13,12 @@ from streamer.host_times import HostOffset
 from streamer.messages import Alternative, Label, TimeSpan
 from streamer.resample import GridRuns, Resampler
 from streamer.share.runtime import ShareModel
-from streamer.share.streaming import StreamStates
+from streamer.share.streaming import LARGEST_BATCH, StreamStates
 from streamer.slots import Slots, grown
 from streamer.stream_fit import channel_order, check_batch, check_rate
 from streamer.windows import HopBuffers, Hops
 
 ALTERNATIVES = 3
-LARGEST_BATCH = 64
-"""Streams in one call; beyond it a call's arrays no longer fit a core's cache."""
-
 PROBABILITY_DIGITS = 4
 TIME_DIGITS = 6
 """Microseconds: finer than any wearable's clock, coarser than float64's error in today's epoch."""

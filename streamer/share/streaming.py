@@ -22,8 +22,11 @@ from streamer.share.runtime import BoundGraph, Scores, ShareModel, pooling_masks
 
 Partials = NDArray[np.float64]
 Slots = NDArray[np.intp]
-BOUND_GRAPHS = 64
-"""Batch sizes for which the graph stays bound: all that a recogniser's calls have."""
+LARGEST_BATCH = 64
+"""Streams to step at once; beyond it a step's arrays no longer fit a core's cache.
+
+The graph stays bound for every batch up to it.
+"""
 
 
 class StreamStates:
@@ -123,7 +126,7 @@ class StreamStates:
         graph.pooled[:] = self._pooled
         self._largest = largest
         # Each size's arrays would push the others' out of the processor's cache.
-        self._first = lru_cache(maxsize=BOUND_GRAPHS)(graph.first)
+        self._first = lru_cache(maxsize=LARGEST_BATCH)(graph.first)
 
     def _advance(self, slots: Slots, at: slice | Slots) -> None:
         """Go to the next block of each slot's run, or to the next run."""
