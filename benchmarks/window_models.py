@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +20,7 @@ from streamer.training.config import AugmentationConfig, NetworkConfig, Optimisa
 from streamer.training.defaults import FEWEST_STEPS, MOST_EPOCHS
 from streamer.training.fitting import Learner, fit, label_scores
 from streamer.training.network import Encoder, ShareNetwork
+from streamer.training.ridge import fit_ridges
 from streamer.training.sampling import WindowSampler
 from streamer.training.teacher import Teacher, teach
 from streamer.training.trainer import initialise_words
@@ -224,39 +224,15 @@ def minirocket(task: WindowTask, seed: int) -> Trained:
     mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
     features = (features - mean) / deviation
     targets = 2 * np.eye(len(task.labels))[task.training.labels] - 1
-    held_out = np.arange(len(features)) >= 0.8 * len(features)
-
-    def solve(rows: NDArray[np.bool_], ridges: tuple[float, ...]) -> list[NDArray[np.float64]]:
-        mean_target = targets[rows].mean(axis=0)
-        weights = ridge_weights(features[rows], targets[rows] - mean_target, ridges)
-        return [np.vstack([own, mean_target]) for own in weights]
-
-    def answer(weights: NDArray[np.float64], inputs: NDArray[np.float32]) -> Scores:
-        scores: Scores = (inputs @ weights[:-1] + weights[-1]).astype(np.float32)
-        return scores
-
+    learnt_from = np.arange(len(features)) < 0.8 * len(features)
     right = [
-        (answer(weights, features[held_out]).argmax(1) == task.training.labels[held_out]).mean()
-        for weights in solve(~held_out, ROCKET_RIDGES)
+        (linear(features[~learnt_from]).argmax(1) == task.training.labels[~learnt_from]).mean()
+        for linear in fit_ridges(features[learnt_from], targets[learnt_from], ROCKET_RIDGES)
     ]
-    ridge = ROCKET_RIDGES[int(np.argmax(right))]
-    (weights,) = solve(np.ones(len(features), dtype=np.bool_), (ridge,))
+    (linear,) = fit_ridges(features, targets, [ROCKET_RIDGES[int(np.argmax(right))]])
     test = np.asarray(transform.transform(series(task.test.gather(slice(None)))))
-    return Trained(answer(weights, (test - mean) / deviation), weights.size)
-
-
-def ridge_weights(
-    features: NDArray[np.float32], targets: NDArray[np.float64], ridges: tuple[float, ...]
-) -> list[NDArray[np.float64]]:
-    """Return for each ridge the weights [features, labels], by the smaller of two equal systems."""
-    rows, columns = features.shape
-    primal = columns <= rows
-    square = features.T @ features if primal else features @ features.T
-    right = features.T @ targets if primal else targets
-    solved = [
-        cho_solve(cho_factor(square + ridge * np.eye(len(square))), right) for ridge in ridges
-    ]
-    return solved if primal else [features.T @ weights for weights in solved]
+    scores: Scores = linear((test - mean) / deviation).astype(np.float32)
+    return Trained(scores, linear.weights.size + linear.bias.size)
 
 
 def xgboost(task: WindowTask, seed: int) -> Trained:

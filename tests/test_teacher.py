@@ -17,7 +17,6 @@ from streamer.training.teacher import (
     RandomKernels,
     Teacher,
     _kernels,
-    _ridge,
     _shares_above,
     teach,
 )
@@ -77,16 +76,6 @@ def test_thresholds_part_the_windows_they_are_taken_from_evenly() -> None:
         assert (ordered.diff() < 2.7 / len(own)).all()
         assert ordered[0] < 2.7 / len(own)
         assert ordered[-1] > 1 - 2.7 / len(own)
-
-
-@pytest.mark.parametrize(("rows", "columns"), [(40, 7), (7, 40)])
-def test_ridge_is_where_its_error_has_no_slope(rows: int, columns: int) -> None:
-    features = torch.randn(rows, columns, generator=generator(), dtype=torch.float64).float()
-    targets = torch.randn(rows, 3, generator=generator(1))
-    weights, bias = _ridge(features, targets, 2.0)
-    slope = features.T @ (features @ weights + bias - targets) + 2.0 * weights
-    torch.testing.assert_close(slope, torch.zeros(columns, 3), rtol=0, atol=1e-4)
-    torch.testing.assert_close(bias, targets.mean(dim=0))
 
 
 @pytest.mark.parametrize("wearers", [("anna",), ("anna", "ben"), ("anna", "ben", "cleo", "dora")])

@@ -13,11 +13,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from streamer.evaluation.windows import fit_temperature
 from streamer.training.data import Stretch, cut_windows
+from streamer.training.ridge import fit_ridges
 
 TAPS = 9
 RAISED = tuple(itertools.combinations(range(TAPS), 3))
@@ -106,17 +108,17 @@ class Teacher(nn.Module):
         self._kernels = RandomKernels(windows, random)
         features = torch.cat([self._kernels(part) for part in windows.split(256)])
         mean, deviation = features.mean(dim=0), features.std(dim=0, correction=0) + 1e-6
-        features = (features - mean) / deviation
-        targets = 2 * functional.one_hot(labels, count).float() - 1
-        found = {ridge: _held_out(features, targets, folds, ridge) for ridge in RIDGES}
-        errors = {ridge: float((found[ridge] - targets).square().mean()) for ridge in RIDGES}
-        best = min(RIDGES, key=errors.__getitem__)
-        temperature = fit_temperature((SPREAD * found[best]).numpy(), labels.numpy())
-        weights, bias = _ridge(features, targets, best)
-        weights = weights / deviation[:, None]
+        scaled = ((features - mean) / deviation).numpy()
+        targets = 2 * np.eye(count)[labels.numpy()] - 1
+        found = _held_out(scaled, targets, folds.numpy())
+        best = int(np.square(found - targets).mean(axis=(1, 2)).argmin())
+        temperature = fit_temperature(SPREAD * found[best], labels.numpy())
+        (linear,) = fit_ridges(scaled, targets, RIDGES[best : best + 1])
         sharpness = SPREAD / temperature
-        self.register_buffer("weights", sharpness * weights, persistent=False)
-        self.register_buffer("bias", sharpness * (bias - mean @ weights), persistent=False)
+        weights = torch.from_numpy(sharpness * linear.weights).float() / deviation[:, None]
+        bias = torch.from_numpy(sharpness * linear.bias).float() - mean @ weights
+        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
 
     @torch.no_grad()
     def forward(self, windows: Tensor) -> Tensor:
@@ -182,22 +184,15 @@ def _shares_above(found: Tensor, thresholds: Tensor) -> Tensor:
     return torch.cat([torch.gt(found, column, out=above).mean(dim=2) for column in columns], dim=1)
 
 
-def _held_out(features: Tensor, targets: Tensor, folds: Tensor, ridge: float) -> Tensor:
-    """Return what is said of each fold by the ridge of the others."""
-    found = torch.zeros_like(targets)
-    for fold in folds.unique():
+def _held_out(
+    features: NDArray[np.float32], targets: NDArray[np.float64], folds: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return what the others' ridges say of each fold, [ridges, windows, labels]."""
+    found = np.zeros((len(RIDGES), *targets.shape))
+    for fold in np.unique(folds):
         own = folds == fold
-        weights, bias = _ridge(features[~own], targets[~own], ridge)
-        found[own] = features[own] @ weights + bias
+        for said, linear in zip(
+            found, fit_ridges(features[~own], targets[~own], RIDGES), strict=True
+        ):
+            said[own] = linear(features[own])
     return found
-
-
-def _ridge(features: Tensor, targets: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """Return weights [features, labels] and bias [labels], by the smaller of two equal systems."""
-    bias = targets.mean(dim=0)
-    rows, columns = features.shape
-    if rows < columns:
-        square = features @ features.T + ridge * torch.eye(rows)
-        return features.T @ torch.linalg.solve(square, targets - bias), bias
-    square = features.T @ features + ridge * torch.eye(columns)
-    return torch.linalg.solve(square, features.T @ (targets - bias)), bias
