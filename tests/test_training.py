@@ -634,15 +634,25 @@ def test_a_run_leaves_figures_and_no_checkpoint(
     assert np.trace(result.confusion) / np.sum(result.confusion) == result.accuracy["accuracy"]
 
 
-def test_those_learnt_from_must_have_a_labelled_window(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("samples", "labelled", "told"),
+    [
+        (1000, (1.05, 1.12), r"rest, shake it in the sessions of anna"),
+        (64, (0.0, 1.28), r"1 labelled window\(s\) to learn from"),
+    ],
+)
+def test_those_learnt_from_must_have_labelled_windows(
+    tmp_path: Path, samples: int, labelled: tuple[float, float], told: str
+) -> None:
     for seed, wearer in enumerate(("cleo", "dora")):
         write_session(tmp_path, wearer, seed)
     with SessionWriter(tmp_path / "anna.mcap") as writer:
         writer.add_stream(stream_info("anna"))
-        times = EPOCH + np.arange(1000) / 50
-        writer.add_annotation(Annotation("anna", "rest", EPOCH + 1.05, EPOCH + 1.12))
-        writer.add_batch(SampleBatch("anna", times, np.zeros((1000, 6), dtype=np.float32)))
-    with pytest.raises(TrainingError, match=r"rest, shake it in the sessions of anna"):
+        times = EPOCH + np.arange(samples) / 50
+        begin, end = labelled
+        writer.add_annotation(Annotation("anna", "rest", EPOCH + begin, EPOCH + end))
+        writer.add_batch(SampleBatch("anna", times, np.zeros((samples, 6), dtype=np.float32)))
+    with pytest.raises(TrainingError, match=told):
         train(configuration(tmp_path), tmp_path / "run")
 
 

@@ -91,6 +91,9 @@ def fit(
         labels: their names.
         checkpoint: file that each epoch leaves, and from which an interrupted fit goes on.
         watch: told after every epoch.
+
+    Raises:
+        TrainingError: the checkpoint is not of this fit, or there are not even two windows.
     """
     fitting = _Fitting(learner, sampler, held_out, augmentation, options, labels)
     if checkpoint is not None and checkpoint.exists():
@@ -174,6 +177,11 @@ class _Fitting:
         # Of like sizes: batch normalisation learns little good of a few windows left over.
         count = max(1, math.ceil(len(windows) / self._options.batch))
         batches = [rows for rows in order.tensor_split(count) if len(rows) > 1]
+        if not batches:
+            raise TrainingError(
+                f"the sessions have {len(windows)} labelled window(s) to learn from, and it takes "
+                "two at least: record more, or annotate more"
+            )
         done = len(self.history.epochs)
         losses = [
             self._step(windows, rows.numpy(), (done + step / len(batches)) / self._options.epochs)
