@@ -122,9 +122,8 @@ def share(
     """Train SHARE, beginning with what `start` has learnt of other sets if it is given."""
 
     def build(channels: int, values: NDArray[np.float32]) -> Learner:
-        teacher = None
-        if recipe.optimisation.teaching:
-            teacher = teach(task.stretches, task.window, task.stride, len(task.labels), seed)
+        options = recipe.optimisation.model_copy(update={"seed": seed})
+        teacher = teach(task.stretches, task.window, task.stride, len(task.labels), options)
         learner = _share_learner(recipe, task.labels, channels, values, seed, teacher)
         if start is not None:
             channels_here = find_dataset(task.name).channels

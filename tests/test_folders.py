@@ -242,15 +242,6 @@ def unlabel(folder: Path, activity: str) -> None:
         path.write_text(path.read_text().replace(f"{activity}\n", "?\n"))
 
 
-def test_accelerometers_alone_are_turned_less(kitchen: Path) -> None:
-    description = kitchen / "dataset.toml"
-    both = configure(kitchen).augmentation
-    lines = description.read_text().splitlines()
-    description.write_text("\n".join(line for line in lines if not line.startswith("gyro")))
-    alone = configure(kitchen).augmentation
-    assert 0 < alone.rotation_degrees < both.rotation_degrees
-
-
 @pytest.mark.parametrize("window", [8, 51, 64, 100, 128, 256])
 def test_a_network_sees_a_part_of_a_window_at_once(kitchen: Path, window: int) -> None:
     with (kitchen / "dataset.toml").open("r+") as file:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from streamer.share.labels import LabelSet
-from streamer.training.config import NetworkConfig
+from streamer.training.config import NetworkConfig, OptimisationConfig
 from streamer.training.data import Stretch
 from streamer.training.network import ShareNetwork
 from streamer.training.teacher import (
@@ -47,6 +47,13 @@ def people(*wearers: str) -> list[Stretch]:
     ]
 
 
+def teacher_of(stretches: list[Stretch], labels: int = 2, seed: int = 1) -> Teacher:
+    options = OptimisationConfig(loss="labels", teaching=0.5, seed=seed)
+    teacher = teach(stretches, WINDOW, HOP, labels, options)
+    assert teacher is not None
+    return teacher
+
+
 def windows_of(stretch: Stretch) -> Tensor:
     return torch.from_numpy(stretch.values).unfold(0, WINDOW, WINDOW).transpose(1, 2)
 
@@ -80,7 +87,7 @@ def test_thresholds_part_the_windows_they_are_taken_from_evenly() -> None:
 
 @pytest.mark.parametrize("wearers", [("anna",), ("anna", "ben"), ("anna", "ben", "cleo", "dora")])
 def test_others_are_recognised(wearers: tuple[str, ...]) -> None:
-    teacher = teach(people(*wearers), WINDOW, HOP, labels=2, seed=1)
+    teacher = teacher_of(people(*wearers))
     for label in (0, 1):
         said = teacher(windows_of(swinging("eve", label, 99 + label)))
         torch.testing.assert_close(said.sum(dim=1), torch.ones(len(said)))
@@ -95,12 +102,12 @@ def test_what_cannot_be_told_apart_is_not_told_apart() -> None:
         for wearer in ("anna", "ben", "cleo")
         for label in (0, 1)
     ]
-    said = teach(noise, WINDOW, HOP, labels=2, seed=1)(windows_of(noise[0]))
+    said = teacher_of(noise)(windows_of(noise[0]))
     assert said.max() < 0.8
 
 
 def test_a_label_that_nobody_shows_is_unlikely_but_possible() -> None:
-    teacher = teach(people("anna", "ben", "cleo"), WINDOW, HOP, labels=4, seed=1)
+    teacher = teacher_of(people("anna", "ben", "cleo"), labels=4)
     unseen = teacher(windows_of(swinging("eve", 0, 99)))[:, 2:]
     assert unseen.max() < 0.1
     assert unseen.min() > 0
@@ -116,25 +123,27 @@ def test_stretches_of_a_single_window_are_enough(
         for stretch in people("anna", "ben", "cleo")
         for start in range(0, 900, WINDOW)
     ]
-    said = teach(cut, WINDOW, HOP, labels=2, seed=1)(windows_of(swinging("eve", 1, 99)))
+    said = teacher_of(cut)(windows_of(swinging("eve", 1, 99)))
     assert (said[:, 1] > 0.5).float().mean() > 0.9
 
 
 def test_the_same_seed_draws_the_same_teacher() -> None:
     windows = windows_of(swinging("eve", 1, 99))
-    one, same, other = (
-        teach(people("anna", "ben"), WINDOW, HOP, labels=2, seed=seed)(windows)
-        for seed in (1, 1, 2)
-    )
+    one, same, other = (teacher_of(people("anna", "ben"), seed=seed)(windows) for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+def test_nobody_teaches_who_is_not_asked_for() -> None:
+    options = OptimisationConfig(loss="labels", teaching=0.0)
+    assert teach(people("anna"), WINDOW, HOP, labels=2, options=options) is None
 
 
 def test_a_network_learns_from_its_teacher_as_much_as_asked() -> None:
     network = ShareNetwork(
         LabelSet.from_names(("rest", "shake it")), 3, NetworkConfig(dilations=(1, 2)).shape
     ).eval()
-    teacher = teach(people("anna", "ben"), WINDOW, HOP, labels=2, seed=1)
+    teacher = teacher_of(people("anna", "ben"))
     windows = windows_of(swinging("eve", 1, 99))
 
     def losses(label: int, own: Teacher | None, teaching: float) -> Tensor:
@@ -148,7 +157,7 @@ def test_a_network_learns_from_its_teacher_as_much_as_asked() -> None:
 
 
 def test_a_teacher_leaves_nothing_in_what_is_saved() -> None:
-    teacher = teach(people("anna"), WINDOW, HOP, labels=2, seed=1)
+    teacher = teacher_of(people("anna"))
     assert not teacher.state_dict()
     assert not list(teacher.parameters())
     assert math.isclose(float(teacher(windows_of(swinging("eve", 0, 9)))[0].sum()), 1, abs_tol=1e-5)

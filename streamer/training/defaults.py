@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from device_adapters.samples import ANGULAR_VELOCITY
 from streamer.datasets.dataset import SHORTEST_WINDOW, UNLABELLED, Recording, Windows
 from streamer.datasets.folder import DESCRIPTION_FILE, Description, read_description, read_folder
 from streamer.datasets.names import LearntNames, renamed
@@ -54,9 +53,6 @@ SMOOTHING = 0.1
 
 TEACHING = 0.5
 """Of that loss: what a teacher says who depends little on who the few people are."""
-
-ANGLE_WITHOUT_GYROSCOPE = 15.0
-"""Degrees by which accelerometers alone are turned: they know little else than how they lean."""
 
 FEWEST_TO_MEASURE = 5
 """With fewer people everybody but one is learnt from, and no accuracy is measured."""
@@ -262,13 +258,11 @@ def _network(window: int) -> NetworkConfig:
 
 
 def _augmentation(found: _Found) -> AugmentationConfig:
-    """Return the default augmentation, but sensors turned as far as these can be."""
-    degrees = AugmentationConfig().rotation_degrees
-    if ANGULAR_VELOCITY not in found.units:
-        degrees = ANGLE_WITHOUT_GYROSCOPE
-    if not in_triples(found.channels):
-        degrees = 0.0
-    return AugmentationConfig(token=0.0, rotation_degrees=degrees)
+    """Return the default augmentation, without turns of what are not sensors' three axes."""
+    usual = AugmentationConfig(token=0.0)
+    if in_triples(found.channels):
+        return usual
+    return usual.model_copy(update={"rotation_degrees": 0.0})
 
 
 def _optimisation(samples: int, window: int, published: int | None) -> OptimisationConfig:

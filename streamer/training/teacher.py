@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from streamer.evaluation.windows import fit_temperature
+from streamer.training.config import OptimisationConfig
 from streamer.training.data import Stretch, cut_windows
 from streamer.training.ridge import fit_ridges
 
@@ -126,16 +127,20 @@ class Teacher(nn.Module):
         return torch.addmm(self.bias, self._kernels(windows), self.weights).softmax(dim=1)
 
 
-def teach(stretches: Iterable[Stretch], window: int, hop: int, labels: int, seed: int) -> Teacher:
-    """Return a teacher who has learnt from these stretches.
+def teach(
+    stretches: Iterable[Stretch], window: int, hop: int, labels: int, options: OptimisationConfig
+) -> Teacher | None:
+    """Return a teacher who has learnt from these stretches; nobody if none is asked for.
 
     Args:
         stretches: what is learnt from.
         window: samples in a window.
         hop: samples between two windows that it learns from.
         labels: how many there are.
-        seed: of everything random.
+        options: how the network is to learn.
     """
+    if not options.teaching:
+        return None
     people = sorted(stretches, key=lambda stretch: stretch.wearer)
     cut = cut_windows(people, window, hop, 0)
     begins = np.cumsum([0, *(len(stretch.values) for stretch in people)])
@@ -143,13 +148,13 @@ def teach(stretches: Iterable[Stretch], window: int, hop: int, labels: int, seed
     folds = np.unique(wearers, return_inverse=True)[1]
     if folds.max() == 0:
         folds = np.arange(len(cut)) * FOLDS // len(cut)
-    rows = np.sort(np.random.default_rng(seed).permutation(len(cut))[:MOST_WINDOWS])
+    rows = np.sort(np.random.default_rng(options.seed).permutation(len(cut))[:MOST_WINDOWS])
     return Teacher(
         torch.from_numpy(cut.gather(rows)),
         torch.from_numpy(cut.labels[rows]),
         torch.from_numpy(folds[rows] % FOLDS),
         labels,
-        seed,
+        options.seed,
     )
 
 

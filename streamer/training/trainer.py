@@ -204,13 +204,10 @@ def _fitted(
     """Return a network that has learnt from these stretches."""
     options = config.optimisation
     torch.manual_seed(options.seed)
-    network = build_network(config)
-    teacher = None
-    if options.teaching:
-        data = config.data
-        teacher = teach(stretches, data.window, data.hop, len(data.labels), options.seed)
+    network, data = build_network(config), config.data
+    teacher = teach(stretches, data.window, data.hop, len(data.labels), options)
     learner = share_learner(network, config.augmentation, options, teacher)
-    sampler = WindowSampler(stretches, config.data.window, options.stride)
+    sampler = WindowSampler(stretches, data.window, options.stride)
     learner.network.encoder.standardise(sampler.values)
     initialise_words(learner.network, config.words, options.seed)
     if config.start is not None:
