@@ -13,7 +13,10 @@ STANDARD_GRAVITY = 9.80665
 
 ACCELERATION = "m/s2"
 ANGULAR_VELOCITY = "rad/s"
-SI_UNITS = (ACCELERATION, ANGULAR_VELOCITY)
+MAGNETIC_FIELD = "uT"
+"""Not in teslas, of which the earth's field is 0.00005: readings are as large as other sensors'."""
+
+SI_UNITS = (ACCELERATION, ANGULAR_VELOCITY, MAGNETIC_FIELD)
 
 MAX_NAME_LENGTH = 64
 """Names become one level of an MQTT topic; longer ones are nobody's intent."""
@@ -41,7 +44,7 @@ class StreamInfo:
     Attributes:
         device: the device's name, one level of an MQTT topic.
         channels: a name for each channel, such as `acc_x`.
-        units: the unit of each channel, `m/s2` (with gravity) or `rad/s`.
+        units: the unit of each channel, `m/s2` (with gravity), `rad/s` or `uT`.
         rate_hz: the nominal sample rate.
         adapter: the adapter that reads it.
         clock: what placed the samples in time.
@@ -75,7 +78,7 @@ class StreamInfo:
             if unit not in SI_UNITS:
                 raise InvalidStreamError(
                     self.device,
-                    f"channel {channel!r} is in {unit!r}; it must be in {' or '.join(SI_UNITS)}",
+                    f"channel {channel!r} is in {unit!r}; it must be in {', '.join(SI_UNITS)}",
                 )
         if not 0 < self.rate_hz < float("inf"):
             raise InvalidStreamError(

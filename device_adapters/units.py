@@ -1,11 +1,21 @@
 """Units that wearables send in, and what makes SI units of them."""
 
 import math
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, STANDARD_GRAVITY
+from device_adapters.samples import (
+    ACCELERATION,
+    ANGULAR_VELOCITY,
+    MAGNETIC_FIELD,
+    STANDARD_GRAVITY,
+)
+
+Unit = Literal["m/s2", "g", "mg", "rad/s", "deg/s", "mdeg/s", "uT", "gauss", "mgauss"]
+"""A key of `UNITS`."""
 
 DEGREE = math.pi / 180.0
 
@@ -16,6 +26,9 @@ UNITS = {
     ANGULAR_VELOCITY: (ANGULAR_VELOCITY, 1.0),
     "deg/s": (ANGULAR_VELOCITY, DEGREE),
     "mdeg/s": (ANGULAR_VELOCITY, 1e-3 * DEGREE),
+    MAGNETIC_FIELD: (MAGNETIC_FIELD, 1.0),
+    "gauss": (MAGNETIC_FIELD, 100.0),
+    "mgauss": (MAGNETIC_FIELD, 0.1),
 }
 """For each unit of a wearable the SI unit, and how many of it one is."""
 
@@ -27,18 +40,18 @@ MAX_TIME_SECONDS = 1e11
 apart there."""
 
 
-def si_units(units: tuple[str, ...]) -> tuple[str, ...]:
+def si_units(units: Sequence[str]) -> tuple[str, ...]:
     """Return the SI unit of each unit; one that is not known stays as it is."""
     return tuple(UNITS[unit][0] if unit in UNITS else unit for unit in units)
 
 
-def si_factors(units: tuple[str, ...]) -> NDArray[np.float32] | None:
+def si_factors(units: Sequence[str]) -> NDArray[np.float32] | None:
     """Return what to multiply each channel with, float32 [channels]; None if all are SI units."""
     factors = [UNITS[unit][1] for unit in units]
     return None if set(factors) == {1.0} else np.array(factors, dtype=np.float32)
 
 
-def conversion(units: tuple[str, ...]) -> str:
+def conversion(units: Sequence[str]) -> str:
     """Return what is done to reach SI units, such as `g to m/s2`; empty if nothing."""
     return ", ".join(
         f"{unit} to {UNITS[unit][0]}" for unit in dict.fromkeys(units) if UNITS[unit][0] != unit

@@ -39,7 +39,7 @@ SHORTEST_GAP_PERIODS = 1.5
 """Samples at least so far apart have others missing between them."""
 
 LARGEST_READING = 1e6
-"""m/s2 or rad/s; no wearable's sensor comes near. Beyond about 1e38 float32 would overflow."""
+"""m/s2, rad/s or uT; no wearable's sensor comes near. Beyond about 1e38 float32 would overflow."""
 
 _Entry = tuple[int, SampleBatch]
 """A batch with its slot."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from device_adapters.samples import (
     ACCELERATION,
     ANGULAR_VELOCITY,
+    MAGNETIC_FIELD,
     STANDARD_GRAVITY,
     SampleBatch,
     StreamInfo,
@@ -49,9 +50,13 @@ Sitting still in deg/s stays below; nothing tells it then."""
 RATE_TOLERANCE = 0.1
 """Clocks are within some percent, see `device_adapters.clock`; confusions are by a factor."""
 
-SMALLEST_FULL_SCALES = {ACCELERATION: 1.9 * STANDARD_GRAVITY, ANGULAR_VELOCITY: 4.2}
-"""The smallest ranges of wearables' sensors, 2 g and 250 deg/s, less a margin: readings that stop
-below are not at the end of a range."""
+SMALLEST_FULL_SCALES = {
+    ACCELERATION: 1.9 * STANDARD_GRAVITY,
+    ANGULAR_VELOCITY: 4.2,
+    MAGNETIC_FIELD: 380.0,
+}
+"""The smallest ranges of wearables' sensors, 2 g, 250 deg/s and 4 gauss, less a margin: readings
+that stop below are not at the end of a range."""
 
 CLIPPED_SHARE = 0.1
 """So many samples at exactly a channel's extreme were cut off; lone impacts may be."""
@@ -138,7 +143,7 @@ class StreamCheck:
             vectors = values[:, axes]
             if units[axes[0]] == ANGULAR_VELOCITY:
                 yield from _turn_findings(sensor, vectors)
-            elif self._gravity:
+            if units[axes[0]] == ACCELERATION and self._gravity:
                 yield from _acceleration_findings(sensor, vectors)
         still = (values == values[0]).all(axis=0)
         yield from _dead_findings(self._channels, still)

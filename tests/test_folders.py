@@ -113,7 +113,7 @@ def test_csv_files_are_read_as_described(kitchen: Path) -> None:
         "eve",
     ]
     first = recordings[0]
-    assert first.stream.conversion == "deg/s to rad/s, g to m/s2"
+    assert first.stream.conversion == "g to m/s2, deg/s to rad/s"
     assert first.not_finite == 1
     assert len(first.times) == 349
     assert np.diff(first.times).max() == pytest.approx(5.04)
@@ -373,6 +373,18 @@ def test_rows_of_several_people_may_be_mixed(tmp_path: Path) -> None:
     recordings = list(content)
     assert [(r.stream.device, len(r.times)) for r in recordings] == [(w, 100) for w in "bac"]
     assert recordings[1].values[:3, 0].tolist() == [0, 1, 2]
+
+
+def test_magnetometers_are_read_too(tmp_path: Path) -> None:
+    write_csv(tmp_path, "x,m,what", ["1,-420,walk", "2,510,walk"])
+    with (tmp_path / "dataset.toml").open("a") as file:
+        file.write('mag_x = { column = "m", unit = "mgauss" }\n')
+    content = read_folder(tmp_path, read_description(tmp_path))
+    assert not isinstance(content, Windows)
+    (recording,) = content
+    assert recording.stream.units == ("m/s2", "uT")
+    assert recording.stream.conversion == "mgauss to uT"
+    np.testing.assert_allclose(recording.values, [[1, -42], [2, 51]])
 
 
 @pytest.mark.parametrize("zone", ["", "Z", "+00:00"])

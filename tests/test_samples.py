@@ -31,7 +31,7 @@ def test_accepted_names_are_exactly_one_topic_level(name: str) -> None:
         ((), (), 50.0, "channels"),
         (("acc_x", "acc_x"), ("m/s2", "m/s2"), 50.0, "each once"),
         (("acc_x",), ("m/s2", "m/s2"), 50.0, "2 units"),
-        (("acc_x",), ("g",), 50.0, "'g'"),
+        (("acc_x",), ("g",), 50.0, "'g'; it must be in m/s2, rad/s, uT"),
         (("acc_x",), ("m/s2",), 0.0, "rate 0"),
         (("acc_x",), ("m/s2",), float("nan"), "rate nan"),
     ],

@@ -171,6 +171,16 @@ def test_every_accelerometer_is_judged_by_its_own_name() -> None:
     assert findings(np.hstack([sound, sound]), info) == ()
 
 
+@pytest.mark.parametrize(("strength", "told"), [(48.0, []), (400.0, ["mag_z stops at 400.0 uT"])])
+def test_a_magnetometer_is_not_taken_for_an_accelerometer(strength: float, told: list[str]) -> None:
+    channels = (*CHANNELS, "mag_x", "mag_y", "mag_z")
+    info = StreamInfo("wrist", channels, (*UNITS, *["uT"] * 3), 50.0, "test", "device")
+    field = np.random.default_rng(0).normal((0, 15, strength), 5, (STRETCH, 3)).clip(-400, 400)
+    values = np.hstack([worn_samples(STRETCH).values, field.astype(np.float32)])
+    found = [finding.told for finding in findings(values, info)]
+    assert [text[: text.index(" in ")] for text in found] == told
+
+
 def test_an_accelerometer_alone_is_judged() -> None:
     info = StreamInfo("wrist", CHANNELS[:3], UNITS[:3], 50.0, "test", "device")
     sound = worn_samples(STRETCH).values[:, :3]

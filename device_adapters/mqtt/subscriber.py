@@ -72,8 +72,8 @@ class MqttOptions(BrokerAddress, AdapterOptions):
         payload: the format of the messages, `raw` for ours.
         payload_options: the format's own options.
         channels: a name for each channel of the messages.
-        units: the unit of each in the messages: `m/s2` (with gravity), `g`, `mg`, `rad/s`, `deg/s`
-            or `mdeg/s`.
+        units: the unit of each in the messages: `m/s2` (with gravity), `g`, `mg`, `rad/s`, `deg/s`,
+            `mdeg/s`, `uT`, `gauss` or `mgauss`.
         max_devices: how many wearables are admitted.
         reorder_s: how long a message waits for one that it overtook, before that is taken for lost.
     """

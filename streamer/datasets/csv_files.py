@@ -14,34 +14,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from device_adapters.errors import InvalidNameError
-from device_adapters.samples import (
-    ACCELERATION,
-    ANGULAR_VELOCITY,
-    STANDARD_GRAVITY,
-    StreamInfo,
-    check_name,
-)
+from device_adapters.samples import StreamInfo, check_name
+from device_adapters.units import TIME_UNITS, Unit, conversion, si_factors, si_units
 from streamer.config_file import Section
 from streamer.datasets.dataset import UNLABELLED, Recording, build_recording, hour_start
 from streamer.datasets.names import label_key
 from streamer.errors import DatasetError
 
-TO_SI = {
-    "m/s2": (ACCELERATION, 1.0),
-    "g": (ACCELERATION, STANDARD_GRAVITY),
-    "mg": (ACCELERATION, STANDARD_GRAVITY / 1000),
-    "rad/s": (ANGULAR_VELOCITY, 1.0),
-    "deg/s": (ANGULAR_VELOCITY, float(np.pi) / 180),
-    "mdeg/s": (ANGULAR_VELOCITY, float(np.pi) / 180_000),
-}
-"""Units that files may be in: the SI unit, and the factor to it."""
-
 RESTART_SECONDS = 1.0
 """A step back in time by more than this begins another recording; by less it is disorder."""
 
 PATH_GROUPS = ("label", "subject")
-
-SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
 class ChannelColumn(Section):
@@ -53,7 +36,7 @@ class ChannelColumn(Section):
     """
 
     column: str
-    unit: Literal["m/s2", "g", "mg", "rad/s", "deg/s", "mdeg/s"]
+    unit: Unit
 
 
 class CsvLayout(Section):
@@ -83,9 +66,9 @@ class CsvLayout(Section):
     channels: dict[str, ChannelColumn] = Field(min_length=1)
 
     @property
-    def units(self) -> tuple[str, ...]:
-        """The channels' SI units."""
-        return tuple(TO_SI[channel.unit][0] for channel in self.channels.values())
+    def units(self) -> tuple[Unit, ...]:
+        """The channels' units."""
+        return tuple(channel.unit for channel in self.channels.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +163,6 @@ class CsvFiles:
                     "in [csv] whose files are, or name them after their wearers",
                 )
 
-    @property
-    def _conversion(self) -> str:
-        """What is done to reach SI units."""
-        foreign = {c.unit for c in self._layout.channels.values()} - {
-            ACCELERATION,
-            ANGULAR_VELOCITY,
-        }
-        return ", ".join(f"{unit} to {TO_SI[unit][0]}" for unit in sorted(foreign))
-
     def recordings(self) -> Iterator[Recording]:
         """Read the files, a recording for each stretch of one wearer.
 
@@ -220,11 +194,11 @@ class CsvFiles:
         stream = StreamInfo(
             str(columns.wearers[part][0]),
             tuple(layout.channels),
-            layout.units,
+            si_units(layout.units),
             self._rate_hz,
             "csv",
             "recording",
-            self._conversion,
+            conversion(layout.units),
         )
         return build_recording(name, stream, times, values, index[places], names)
 
@@ -244,12 +218,12 @@ class CsvFiles:
         table = self._table(path, names)
         count = len(table[wanted[0]])
         values = np.stack([self._numbers(path, name, table[name]) for name in wanted], axis=1)
-        scale = np.array([TO_SI[channel.unit][1] for channel in layout.channels.values()])
+        factors = si_factors(layout.units)
         groups = self._groups(path)
         wearers = table[layout.subject] if layout.subject else None
         columns = _Columns(
             None if layout.time is None else self._times(path, layout.time, table[layout.time]),
-            (values * scale).astype(np.float32),
+            (values if factors is None else values * factors).astype(np.float32),
             np.array(table[layout.label] if layout.label else [groups.get("label", "")] * count),
             np.array(wearers or [groups.get("subject") or path.stem] * count),
         )
@@ -359,7 +333,7 @@ class CsvFiles:
         """Return times in seconds."""
         unit = self._layout.time_unit
         if unit != "iso":
-            times = self._numbers(path, column, texts) * SECONDS[unit]
+            times = self._numbers(path, column, texts) * TIME_UNITS[unit]
             self._check_unit(path, column, times)
             return times
         try:
@@ -381,8 +355,8 @@ class CsvFiles:
         if not len(steps):
             return
         step, said = float(np.median(steps)), self._layout.time_unit
-        for unit, seconds in SECONDS.items():
-            if unit != said and 0.5 < step * self._rate_hz * seconds / SECONDS[said] < 2:
+        for unit, seconds in TIME_UNITS.items():
+            if unit != said and 0.5 < step * self._rate_hz * seconds / TIME_UNITS[said] < 2:
                 raise DatasetError(
                     self._dataset,
                     path,

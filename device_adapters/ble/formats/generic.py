@@ -22,7 +22,14 @@ from device_adapters.errors import FormatDescriptionError, MalformedPayloadError
 from device_adapters.frames import Frame, Sensor
 from device_adapters.samples import ClockSource
 from device_adapters.stamps import StampSpreader
-from device_adapters.units import MAX_TIME_SECONDS, TIME_UNITS, UNITS
+from device_adapters.units import (
+    MAX_TIME_SECONDS,
+    TIME_UNITS,
+    UNITS,
+    Unit,
+    conversion,
+    si_units,
+)
 
 NAME = "generic"
 SIG_BASE = "0000{}-0000-1000-8000-00805f9b34fb"
@@ -108,7 +115,7 @@ class SampleField(_Table):
 
     type: NumberType
     channel: str | None = Field(default=None, min_length=1)
-    unit: Literal["m/s2", "g", "mg", "rad/s", "deg/s", "mdeg/s"] | None = None
+    unit: Unit | None = None
     scale: float = Field(default=1.0, allow_inf_nan=False)
 
     @model_validator(mode="after")
@@ -252,20 +259,12 @@ class GenericDecoder(Decoder):
             for place, field in enumerate(description.sample)
             if field.channel and field.unit
         ]
-        units = [UNITS[unit] for _, _, unit, _ in described]
-        self.sensors = (
-            Sensor(tuple(channel for _, channel, _, _ in described), tuple(si for si, _ in units)),
-        )
+        units = [unit for _, _, unit, _ in described]
+        self.sensors = (Sensor(tuple(channel for _, channel, _, _ in described), si_units(units)),)
         self.rate_hz = description.rate_hz
-        self.conversion = ", ".join(
-            f"{unit} to {UNITS[unit][0]}"
-            for unit in dict.fromkeys(unit for _, _, unit, _ in described)
-            if unit != UNITS[unit][0]
-        )
+        self.conversion = conversion(units)
         self._columns = [str(place) for place, *_ in described]
-        self._scale = np.array(
-            [scale * factor for (*_, scale), (_, factor) in zip(described, units, strict=True)]
-        )
+        self._scale = np.array([scale * UNITS[unit][1] for _, _, unit, scale in described])
         self._header = description.header_layout
         self._sample = description.sample_layout
         roles = {field.role: (place, field) for place, field in enumerate(description.header)}

@@ -54,7 +54,7 @@ class SenmlOptions(PayloadOptions):
 class SenmlJsonFormat(PayloadFormat):
     """SenML in JSON. Records of other names are passed over; all times must be absolute.
 
-    A unit, where it is given, must be m/s2 or rad/s: SenML's g is the gram.
+    A unit, where it is given, must be m/s2, rad/s or uT: SenML's g is the gram.
     """
 
     Options = SenmlOptions
