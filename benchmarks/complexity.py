@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
@@ -25,7 +24,14 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from accuracy import RECIPES, Row
-from inference import SHAPES, WORD_VECTOR, best_times, compiled, incremental
+from inference import (
+    SHAPES,
+    WORD_VECTOR,
+    best_times,
+    compiled,
+    count_parameters,
+    incremental,
+)
 from streamer.share.labels import LabelSet
 from streamer.training.config import NetworkConfig
 from streamer.training.fitting import Learner
@@ -114,10 +120,7 @@ def share(model: str, row: str, config: NetworkConfig, embedding: int, windows: 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bundle.onnx"
         bundle = compiled(network, SHAPE, path)
-        constants = onnx.load(path).graph.initializer
-        size = path.stat().st_size
-    weights = [c for c in constants if c.data_type == onnx.TensorProto.FLOAT]
-    parameters = sum(int(np.prod(weight.dims)) for weight in weights)
+        numbers, size = count_parameters(path), path.stat().st_size
     times = best_times(
         {
             ("one", 1): incremental(bundle, windows[:1]),
@@ -125,7 +128,7 @@ def share(model: str, row: str, config: NetworkConfig, embedding: int, windows: 
         }
     )
     return Cost(
-        model, "compiled, hop by hop", parameters, size, *a_label(times), training_seconds(row)
+        model, "compiled, hop by hop", numbers, size, *a_label(times), training_seconds(row)
     )
 
 

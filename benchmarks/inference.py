@@ -193,11 +193,15 @@ def size_table() -> Table:
             paths[name] = Path(folder) / f"{shape.name}.onnx"
             compiled(random_network("paper", shape), shape, paths[name])
         for name, path in paths.items():
-            constants = onnx.load(path).graph.initializer
-            weights = [c for c in constants if c.data_type == onnx.TensorProto.FLOAT]
-            parameters = sum(int(np.prod(weight.dims)) for weight in weights)
-            result.add_row(name, str(parameters), f"{path.stat().st_size / 1e6:.2f}")
+            result.add_row(name, str(count_parameters(path)), f"{path.stat().st_size / 1e6:.2f}")
     return result
+
+
+def count_parameters(bundle: Path) -> int:
+    """Return how many numbers a compiled graph is made of."""
+    constants = onnx.load(bundle).graph.initializer
+    weights = [constant for constant in constants if constant.data_type == onnx.TensorProto.FLOAT]
+    return sum(int(np.prod(weight.dims)) for weight in weights)
 
 
 def measure_scaling() -> Iterator[Figure]:

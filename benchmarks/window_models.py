@@ -173,17 +173,7 @@ def _share_learner(
 
 
 def _share_network(recipe: Recipe, labels: tuple[str, ...], channels: int) -> ShareNetwork:
-    config = recipe.network
-    return ShareNetwork(
-        LabelSet.from_names(labels),
-        channels,
-        config.shape,
-        hidden=config.hidden,
-        embedding=config.embedding,
-        dropout=config.dropout,
-        encoder_dropout=config.encoder_dropout,
-        feature_dropout=config.feature_dropout,
-    )
+    return recipe.network.build(LabelSet.from_names(labels), channels)
 
 
 def integer_ids(recipe: Recipe, task: WindowTask, seed: int, checkpoint: Path) -> Trained:

@@ -17,7 +17,7 @@ from scipy.signal import resample_poly
 
 from device_adapters.frames import IMU
 from streamer.datasets import find_dataset
-from streamer.training.data import Stretch, WindowSet
+from streamer.training.data import Stretch, WindowSet, rejoin
 
 LONG_TAIL = "long-tailed"
 TAIL_RATIO = 100
@@ -132,27 +132,16 @@ def _uci_har(folder: Path) -> WindowTask:
         arrays = {name: file[name] for name in file.files}
     windows, labels = arrays["X_train"], arrays["y_train"].astype(np.int64)
     people = arrays["subject_train"]
-    half = windows.shape[1] // 2
-    # Official windows overlap by half; where the halves are equal, the recording went on.
-    same = (labels[1:] == labels[:-1]) & (people[1:] == people[:-1])
-    joins = same & (windows[:-1, half:] == windows[1:, :half]).all(axis=(1, 2))
-    runs = np.split(np.arange(len(labels)), np.flatnonzero(~joins) + 1)
-    stretches = tuple(
-        _stretch(
-            str(people[run[0]]),
-            np.concatenate([windows[run[0]], *windows[run[1:], half:]]),
-            int(labels[run[0]]),
-        )
-        for run in runs
-    )
+    published = zip(people.tolist(), windows, labels.tolist(), strict=True)
+    stretches = rejoin(_stretch(str(person), values, label) for person, values, label in published)
     return WindowTask(
         name="uci-har",
         labels=("walk", "walk up stairs", "walk down stairs", "sit", "stand", "lie"),
         window=windows.shape[1],
-        stretches=stretches,
+        stretches=tuple(stretches),
         training=_window_set(windows, labels),
         test=_window_set(arrays["X_test"], arrays["y_test"].astype(np.int64)),
-        stride=half,
+        stride=windows.shape[1] // 2,
     )
 
 

@@ -34,6 +34,7 @@ from streamer.config import (
     read_gateway_config,
     read_mqtt_options,
 )
+from streamer.config_file import first_fault, read_config
 from streamer.demo import run_demo
 from streamer.errors import StreamerError, TrainingError
 from streamer.gateway import Gateway, GatewayStatistics
@@ -272,7 +273,6 @@ def _training_config(
     source: Path, data: Path | None, start: Path | None, labels: Path | None
 ) -> "TrainingConfig":
     """Return a file's configuration, or that of a folder, with what is to be otherwise."""
-    from streamer.config_file import read_config  # noqa: PLC0415
     from streamer.datasets.names import read_names  # noqa: PLC0415
     from streamer.training.config import TrainingConfig  # noqa: PLC0415
     from streamer.training.defaults import configure, move_data, rename_labels  # noqa: PLC0415
@@ -389,7 +389,6 @@ def suggest_labels(
 
 
 def _published_labels(source: str) -> tuple[str, ...]:
-    from streamer.config_file import read_config  # noqa: PLC0415
     from streamer.datasets import find_dataset  # noqa: PLC0415
     from streamer.datasets.names import plain_words  # noqa: PLC0415
     from streamer.share.labels import LabelSet  # noqa: PLC0415
@@ -580,8 +579,7 @@ def listen(
     try:
         wearable = wearable_named(device, adapter, format_name, description)
     except ValidationError as error:
-        fault = error.errors()[0]
-        raise typer.BadParameter(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+        raise typer.BadParameter(first_fault(error)) from error
     _run(listen_to(wearable, seconds, Console()))
 
 

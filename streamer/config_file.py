@@ -53,6 +53,12 @@ def validate(path: Path, model: type[Model], content: object, prefix: str = "") 
         raise ConfigError(path, place, _explain(fault, model)) from error
 
 
+def first_fault(error: ValidationError) -> str:
+    """Return where the first fault is, if it is in a part, and what it is."""
+    fault = error.errors()[0]
+    return ": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"])))
+
+
 def _explain(fault: ErrorDetails, model: type[BaseModel]) -> str:
     if fault["type"] == "extra_forbidden":
         known = _known_keys(model, fault["loc"][:-1])

@@ -1,10 +1,9 @@
 """Loaders on files written after the data sets' public documentation, with known values."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.io import savemat
 
+from conftest import counted_samples, cut, stream_info
 from device_adapters.samples import STANDARD_GRAVITY
-from device_adapters.session_file import read_annotations
+from device_adapters.session_file import SessionWriter, read_annotations
 from streamer.datasets import DATASETS, find_dataset, read_dataset
 from streamer.datasets.dataset import UNLABELLED, Recording, Survey, Windows, build_recording
 from streamer.datasets.importing import import_data
@@ -330,12 +330,20 @@ def remove(path: str) -> Callable[[Path], None]:
     return lambda folder: (folder / path).unlink()
 
 
+def cut_mat(folder: Path) -> None:
+    """Overwrite the last bytes of a compressed trial."""
+    path = folder / "Subject2" / "a4t1.mat"
+    savemat(path, {"sensor_readings": np.arange(600.0).reshape(100, 6)}, do_compression=True)
+    path.write_bytes(path.read_bytes()[:-4] + b"oops")
+
+
 @pytest.mark.parametrize(
     ("name", "fault", "told"),
     [
         ("hapt", remove("RawData/gyro_exp03_user02.txt"), "gyro_exp03_user02.txt is missing"),
         ("hapt", spoil("RawData/labels.txt", "3 2 13 1 8\n"), "the row 3 2 13 1 8"),
-        ("hapt", spoil("RawData/acc_exp03_user02.txt", "1 2\n"), "2 columns; expected 3"),
+        ("hapt", spoil("RawData/acc_exp03_user02.txt", "1 2\n"), "2 columns in row 1; expected 3"),
+        ("hapt", spoil("RawData/acc_exp03_user02.txt", "1 2 3\n4 5\n"), "2 columns in row 2"),
         ("hapt", spoil("RawData/acc_exp03_user02.txt", "1 2 3\n"), "1 samples but its gyro file"),
         ("hapt", spoil("RawData/acc_exp03_user02.txt", ""), "is empty"),
         ("hapt", spoil("RawData/acc_exp03_user02.txt", "1 2 x\n"), "can't be read as numbers"),
@@ -346,13 +354,15 @@ def remove(path: str) -> Callable[[Path], None]:
         ("usc-had", spoil("Subject2/a4t1.mat", "nothing"), "can't be read as MATLAB's"),
         ("usc-had", spoil("Subject2/a13t1.mat", ""), "is not SubjectN/aMtK.mat"),
         ("wisdm-watch", remove("raw/watch/gyro/data_1600_gyro_watch.txt"), "is missing"),
+        ("usc-had", cut_mat, "can't be read as MATLAB's"),
         ("wisdm-watch", spoil("raw/watch/accel/data_1600_accel_watch.txt", "1,A,2,3"), "rows of"),
+        ("wisdm-watch", spoil("raw/watch/accel/data_1600_accel_watch.txt", ""), "is empty"),
         (
             "wisdm-watch",
             spoil("raw/watch/accel/data_1600_accel_watch.txt", "1,N,2,3,4,5;"),
             "activities \\['N'\\]",
         ),
-        ("pamap2", spoil("Protocol/subject105.dat", "1 2 3\n"), "can't be read|columns"),
+        ("pamap2", spoil("Protocol/subject105.dat", "1 2 3\n"), "3 columns in row 1; expected 54"),
         ("mhealth", spoil("mHealth_subject4.log", "\t".join(["13"] * 24)), "the activity 13"),
         ("harth", spoil("S006.csv", "timestamp,back_x\n1,2\n"), "no column 'back_y'"),
     ],
@@ -509,4 +519,26 @@ def test_a_session_keeps_the_names_that_it_is_given(tmp_path: Path) -> None:
     write_session(next(iter(content)), tmp_path / "x.mcap", {"stand": "stay up"})
     labels = [annotation.label for annotation in read_annotations(tmp_path / "x.mcap")]
     assert labels == ["stay up", "walk up stairs"]
-    assert json.dumps(labels)
+
+
+def test_a_host_whose_clock_was_set_back_parts_a_recording(tmp_path: Path) -> None:
+    batches = cut(counted_samples(1000), [500])
+    with SessionWriter(tmp_path / "a.mcap") as writer:
+        writer.add_stream(stream_info())
+        writer.add_batch(batches[0])
+        writer.add_batch(replace(batches[1], clock_set_s=-30.0))
+    parts = list(read_session(tmp_path / "a.mcap"))
+    assert [len(part.times) for part in parts] == [500, 500]
+    assert [part.values[0, 0] for part in parts] == [0, 500]
+    assert parts[1].times[0] == pytest.approx(parts[0].times[-1] + 0.02 - 30)
+
+
+def test_a_clock_that_is_corrected_a_little_costs_the_samples_between(tmp_path: Path) -> None:
+    batches = cut(counted_samples(1000), [500])
+    with SessionWriter(tmp_path / "a.mcap") as writer:
+        writer.add_stream(stream_info())
+        writer.add_batch(batches[0])
+        writer.add_batch(replace(batches[1], clock_offset_s=-0.1))
+    (recording,) = read_session(tmp_path / "a.mcap")
+    assert (np.diff(recording.times) > 0).all()
+    assert recording.out_of_order == 1000 - len(recording.times) == 5

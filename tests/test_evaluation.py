@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
+from device_adapters.session_file import Annotation
+from streamer.evaluation import frames
 from streamer.evaluation.windows import calibration_error, fit_temperature, measure_windows
+from streamer.messages import Label, TimeSpan
 
 
 @given(st.integers(0, 2**31), st.integers(2, 8), st.integers(1, 200))
@@ -41,3 +44,23 @@ def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> No
     found = fit_temperature(scores, truth)
     assert found == pytest.approx(temperature, abs=0.1)
     assert measure_windows(scores, truth, found).calibration_error < 0.02
+
+
+def test_a_label_is_credited_to_the_hop_in_the_middle_of_its_window() -> None:
+    annotations = [
+        Annotation("wrist", "walk", 100.0, 101.0),
+        Annotation("wrist", "dance", 101.0, 101.5),
+        Annotation("wrist", "sit", 101.5, 102.0),
+    ]
+    labels = [
+        Label("wrist", (), name, (name,), 0.9, (), TimeSpan(start, start + 1), 1.0, 0, "m", n)
+        for n, (start, name) in enumerate([(99.9, "walk"), (100.1, "sit"), (101.3, "sit")])
+    ]
+    names = ("walk", "sit")
+    truth, predicted = frames.frame_indices(labels, annotations, names, rate_hz=10.0, hop=3)
+    assert truth.tolist() == [0] * 10 + [1] * 5
+    unknown = frames.UNKNOWN
+    assert predicted[:10].tolist() == [unknown] * 3 + [0, 0, 1, 1, 1] + [unknown] * 2
+    assert predicted[10:].tolist() == [unknown, unknown, 1, 1, 1]
+    assert frames.confusion_matrix(truth, predicted, 2).tolist() == [[2, 3, 5], [0, 3, 2]]
+    assert frames.frame_indices(labels, annotations[1:2], names, 10.0, 3)[0].size == 0

@@ -276,6 +276,30 @@ def test_a_recording_too_short_to_be_resampled_is_passed_over(tmp_path: Path) ->
     assert [stretch.wearer for stretch in read_stretches(config, ("walk",))] == ["a", "c"]
 
 
+def test_a_label_that_is_named_twice_is_told(kitchen: Path) -> None:
+    with (kitchen / "dataset.toml").open("a") as file:
+        file.write("\n[labels]\nShake-It = 'shake softly'\nshake_it = 'sway'\n")
+    with pytest.raises(ConfigError, match=r"labels: .*'Shake-It' and 'shake_it' are the same"):
+        configure(kitchen)
+
+
+def test_a_start_keeps_its_window_whatever_the_folder_says(kitchen: Path, tmp_path: Path) -> None:
+    begun = configure(kitchen)
+    (tmp_path / "config.json").write_text(begun.model_dump_json())
+    with (kitchen / "dataset.toml").open("r+") as file:
+        file.write(f"window = 100\n{DESCRIPTION}")
+    assert configure(kitchen).data.window == 100
+    assert configure(kitchen, tmp_path).data.window == begun.data.window == 64
+
+
+def test_what_is_shorter_than_a_window_is_told(kitchen: Path) -> None:
+    data = configure(kitchen).data
+    (told,) = examine(data.model_copy(update={"window": 120})).warnings
+    lengths = [len(stretch.values) for stretch in read_stretches(data, data.labels)]
+    short = [length for length in lengths if length < 120]
+    assert told.startswith(f"{sum(short)} samples lie in {len(short)} unbroken stretches")
+
+
 def test_plain_numbers_are_warned_of(kitchen: Path) -> None:
     assert unnamed(("1", "2"))
     assert not unnamed(("1", "walk 2"))
@@ -490,9 +514,9 @@ def test_what_a_gateway_would_refuse_is_warned_of(
 ) -> None:
     path = kitchen / "dataset.toml"
     config = configure(kitchen).data
-    assert not examine(config).warnings
+    assert not [text for text in examine(config).warnings if "recording" in text]
     path.write_text(path.read_text().replace(*change))
-    (warning,) = examine(configure(kitchen).data).warnings
+    (warning,) = [t for t in examine(configure(kitchen).data).warnings if "recording" in t]
     assert told in warning
     assert warning.endswith("(4 more like it)")
 
@@ -566,7 +590,7 @@ def test_shares_own_arrays_are_taken_as_they_are(tmp_path: Path, beside: bool) -
     values[3, 2, 1] = np.nan
     np.save(folder / "X_train.npy", values)
     assert len(read_stretches(config.data, config.data.labels)) == 79
-    assert Survey.of(read_folder(folder, read_description(folder))).not_finite == 1
+    assert Survey.of(read_folder(folder, read_description(folder))).not_finite == 40
     assert windows.labels[:4].tolist() == [0, 1, 0, 1]
 
 
@@ -576,6 +600,8 @@ def test_shares_own_arrays_are_taken_as_they_are(tmp_path: Path, beside: bool) -
         ("labels.json", "no \\*.json with a label_dictionary"),
         ("y_test.npy", "y_test.npy is missing"),
         ("pickle", "is no array of numbers"),
+        ("zip", "is no array of numbers"),
+        ("text", "has <U4 of the shape \\(20,\\); expected numbers of 1 dimensions"),
         ("words", "labels without words: \\[1\\]"),
         ("rate", "must tell rate_hz"),
         ("word", "'open' is no list of words, such as \\['open'\\]"),
@@ -589,6 +615,11 @@ def test_faults_of_shares_arrays_are_told(tmp_path: Path, spoil: str, told: str)
         (folder / "dataset.toml").write_text('name = "arrays"\nrate_hz = 30\n')
     if spoil == "pickle":
         np.save(folder / "y_test.npy", np.array([{}]), allow_pickle=True)
+    elif spoil == "zip":
+        with (folder / "y_test.npy").open("wb") as file:
+            np.savez(file, allow_pickle=False, y=np.arange(20))
+    elif spoil == "text":
+        np.save(folder / "y_test.npy", np.array(["walk"] * 20))
     elif spoil == "words":
         (folder / "labels.json").write_text('{"label_dictionary": {"0": ["open"]}}')
     elif spoil == "word":

@@ -49,7 +49,7 @@ from streamer.training.data import (
     rejoin,
     transition_matrix,
 )
-from streamer.training.defaults import configure
+from streamer.training.defaults import configure, rename_labels
 from streamer.training.examination import examine
 from streamer.training.fitting import _Fitting, one_cycle
 from streamer.training.network import ShareNetwork
@@ -122,14 +122,15 @@ def test_symmetries_turn_signs_of_the_share_asked_for_each_on_its_own() -> None:
         assert found == pytest.approx(share / 16, abs=0.03)
 
 
-def test_a_mirrored_turn_is_the_turn_of_the_mirrored_body() -> None:
-    """Why rotation gets the other signs than acceleration does: its vectors are axial."""
-    mirror = np.diag([-1.0, 1.0, 1.0])
+def test_the_watchs_symmetries_are_those_of_a_body() -> None:
+    """What moves with v = rate x position still does, mirrored: its rotation is axial."""
+    config = read_config(ROOT / "configs" / "train" / "wrist.toml", TrainingConfig)
     position, rate = np.array([0.3, -0.2, 0.5]), np.array([1.0, -2.0, 0.4])
-    mirrored_rate = rate * (1, -1, -1)
-    assert np.allclose(
-        np.cross(mirrored_rate, mirror @ position), mirror @ np.cross(rate, position)
-    )
+    assert config.augmentation.symmetries
+    for signs in config.augmentation.symmetries:
+        worn, turned = np.array(signs[:3]), np.array(signs[3:])
+        velocity = np.cross(turned * rate, worn * position)
+        assert np.allclose(velocity, worn * np.cross(rate, position))
 
 
 def test_scaling_and_jitter_have_the_size_asked_for() -> None:
@@ -620,6 +621,13 @@ def optimised(config: TrainingConfig, **options: object) -> TrainingConfig:
     return config.model_copy(update={"optimisation": optimisation})
 
 
+def test_pictures_are_of_the_run_that_they_lie_beside(sessions: Path, tmp_path: Path) -> None:
+    train(configuration(sessions), tmp_path)
+    train(configuration(sessions, test=()), tmp_path)
+    assert not (tmp_path / "confusion.png").exists()
+    assert not (tmp_path / "calibration.png").exists()
+
+
 @pytest.mark.parametrize("refit", [False, True])
 def test_a_run_leaves_figures_and_no_checkpoint(
     sessions: Path, tmp_path: Path, *, refit: bool
@@ -724,6 +732,21 @@ def test_the_share_asked_for_of_those_who_may_lie_any_way_is_turned_by_any_angle
     assert (angles[labels == 0] == 10).all()
     assert set(angles[labels == 1].tolist()) == {10.0, 180.0}
     assert (angles[labels == 1] == 180).float().mean().item() == pytest.approx(0.25, abs=0.03)
+
+
+def test_who_may_lie_any_way_may_still_under_another_name(sessions: Path) -> None:
+    augmentation = AugmentationConfig(turned_freely=("rest",))
+    config = configuration(sessions).model_copy(update={"augmentation": augmentation})
+    renamed_config = rename_labels(config, {"rest": "be still"})
+    assert renamed_config.data.labels == ("be still", "shake it")
+    assert renamed_config.augmentation.turned_freely == ("be still",)
+
+
+@pytest.mark.parametrize("spelt", ["shake it", "Shake-It", "SHAKE_IT"])
+def test_annotations_are_renamed_however_they_are_spelt(sessions: Path, spelt: str) -> None:
+    config = configuration(sessions, labels=("rest", "wave"), rename={spelt: "Wave"}).data
+    labels = read_stretches(config, config.labels)[0].labels
+    assert (labels == 1).sum() == 3 * 450
 
 
 def test_only_labels_of_the_configuration_are_turned_freely(sessions: Path) -> None:

@@ -14,7 +14,7 @@ from window_sets import LONG_TAIL, load_task, subset
 
 @pytest.fixture
 def uci_har(tmp_path: Path) -> Path:
-    """Two people; each does three activities; windows overlap by half within an activity."""
+    """Two people; each does six activities; windows overlap by half within an activity."""
     windows, labels, people = [], [], []
     for person in (1, 2):
         for label in range(6):

@@ -67,6 +67,8 @@ def write_vectors(path: Path, *, header: bool) -> None:
 @pytest.mark.parametrize("header", [True, False])
 def test_vectors_from_a_text_file(header: bool, tmp_path: Path) -> None:
     write_vectors(tmp_path / "v.txt", header=header)
+    with (tmp_path / "v.txt").open("a") as file:
+        file.write("\nrun name@domain.com 1 1 1 1\n")  # GloVe has words of two parts
     vectors = file_vectors(tmp_path / "v.txt", ["run", "upstairs", "zzz"])
     assert vectors[:2].tolist() == [[0.9, 0.1, 0, 0], [0, 0, 1, 0]]
     assert np.isnan(vectors[2]).all()
@@ -78,6 +80,7 @@ def test_numbers_marks_and_unknown_words_stay_random(tmp_path: Path) -> None:
     vectors = initial_vectors(config, VOCABULARY, 16, seed=1)
     assert sorted(vectors) == [2, 3, 4]
     assert initial_vectors(WordsConfig(), VOCABULARY, 16, seed=1) == {}
+    assert initial_vectors(config, ["start", "end", "1", "2"], 16, seed=1) == {}
 
 
 @pytest.mark.parametrize(
@@ -211,3 +214,9 @@ def test_a_checkpoint_is_never_unpickled(
         imagebind_vectors(tmp_path / "none.pth", merges, ["walk"])
     with pytest.raises(TrainingError, match="no vocabulary of CLIP"):
         imagebind_vectors(tmp_path / "other.pth", tmp_path / "other.pth", ["walk"])
+
+
+def test_a_checkpoint_of_fewer_tokens_is_told(merges: Path, tmp_path: Path) -> None:
+    torch.save(Tower(tokens=300, width=64, layers=1, length=77).checkpoint(), tmp_path / "few.pth")
+    with pytest.raises(TrainingError, match=r"few.pth does not fit .*bpe.txt.gz"):
+        imagebind_vectors(tmp_path / "few.pth", merges, ["walk"])

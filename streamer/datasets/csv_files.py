@@ -17,12 +17,15 @@ from device_adapters.errors import InvalidNameError
 from device_adapters.samples import StreamInfo, check_name
 from device_adapters.units import TIME_UNITS, Unit, conversion, si_factors, si_units
 from streamer.config_file import Section
-from streamer.datasets.dataset import UNLABELLED, Recording, build_recording, hour_start
+from streamer.datasets.dataset import (
+    RESTART_SECONDS,
+    UNLABELLED,
+    Recording,
+    build_recording,
+    hour_start,
+)
 from streamer.datasets.names import label_key
 from streamer.errors import DatasetError
-
-RESTART_SECONDS = 1.0
-"""A step back in time by more than this begins another recording; by less it is disorder."""
 
 PATH_GROUPS = ("label", "subject")
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from device_adapters.samples import StreamInfo
 from device_adapters.session_file import Annotation
+from streamer.resample import MAX_GAP_SECONDS
 
 UNLABELLED = -1
 """The label index of a sample or window of which nobody says what was done."""
@@ -18,11 +19,14 @@ UNLABELLED = -1
 FIRST_SESSION_START = 946_684_800.0
 """2000-01-01T00:00:00Z: where recordings without a date begin, an hour apart."""
 
+RESTART_SECONDS = 1.0
+"""A step back in time by more than this begins another recording; by less it is disorder."""
+
 SHORTEST_WINDOW = 8
 """Samples; of fewer nothing can be told."""
 
-LONGEST_GAP_SECONDS = 0.1
-"""Missing time that the gateway interpolates; more is counted as a gap."""
+HIGHEST_RATE_HZ = 10_000
+"""No wearable's motion sensor comes near."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,7 +170,7 @@ class Survey:
         self.unlabelled += int((~known).sum())
         self.not_finite += recording.not_finite
         self.out_of_order += recording.out_of_order
-        self.gaps += int((np.diff(times) - 1 / rate > LONGEST_GAP_SECONDS + 1e-6).sum())
+        self.gaps += int((np.diff(times) - 1 / rate > MAX_GAP_SECONDS + 1e-6).sum())
 
     def add_windows(self, windows: Windows) -> None:
         """Count a set of windows."""
@@ -175,7 +179,8 @@ class Survey:
         self.labels.update(windows.names[label] for label in np.unique(known).tolist())
         self.recordings += len(windows.values)
         self.samples += windows.values.shape[0] * windows.values.shape[1]
-        self.not_finite += int((~np.isfinite(windows.values).all(axis=2)).sum())
+        partial = ~np.isfinite(windows.values).all(axis=(1, 2))
+        self.not_finite += int(partial.sum()) * windows.values.shape[1]
         self.unlabelled += (len(windows.labels) - len(known)) * windows.values.shape[1]
 
     def __str__(self) -> str:
@@ -184,7 +189,7 @@ class Survey:
             f"{len(self.wearers)} people, {self.recordings} recordings, {self.samples} samples "
             f"({self.unlabelled} without a label), {len(self.labels)} labels; left out: "
             f"{self.not_finite} samples with a missing value, {self.out_of_order} out of order; "
-            f"{self.gaps} gaps over {1000 * LONGEST_GAP_SECONDS:g} ms"
+            f"{self.gaps} gaps over {1000 * MAX_GAP_SECONDS:g} ms"
         )
 
     def missing(self, dataset: Dataset) -> list[str]:
@@ -202,6 +207,13 @@ class Survey:
 def hour_start(number: int) -> float:
     """Return when recording `number` is set to begin, where the data set bears no date."""
     return FIRST_SESSION_START + 3600.0 * number
+
+
+def are_rising(times: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which times are later than all before them, [n]."""
+    rising = np.ones(len(times), dtype=np.bool_)
+    rising[1:] = np.diff(np.maximum.accumulate(times)) > 0
+    return rising
 
 
 def build_recording(
@@ -223,9 +235,8 @@ def build_recording(
         names: the labels.
     """
     finite = np.isfinite(times) & np.isfinite(values).all(axis=1)
-    later = np.ones(int(finite.sum()), dtype=np.bool_)
-    later[1:] = np.diff(np.maximum.accumulate(times[finite])) > 0
-    kept = np.flatnonzero(finite)[later]
+    rising = are_rising(times[finite])
+    kept = np.flatnonzero(finite)[rising]
     times, values, labels = times[kept], values[kept], labels[kept]
     return Recording(
         name,
@@ -234,7 +245,7 @@ def build_recording(
         values,
         tuple(_annotations(stream, times, labels, names)),
         not_finite=int((~finite).sum()),
-        out_of_order=int((~later).sum()),
+        out_of_order=int((~rising).sum()),
     )
 
 

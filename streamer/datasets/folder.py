@@ -11,17 +11,14 @@ from pydantic import Field
 
 from streamer.config_file import Section, read_config
 from streamer.datasets.csv_files import CsvFiles, CsvLayout
-from streamer.datasets.dataset import SHORTEST_WINDOW, Dataset, Recording, Windows
-from streamer.datasets.names import label_key, plain_words
+from streamer.datasets.dataset import HIGHEST_RATE_HZ, SHORTEST_WINDOW, Dataset, Recording, Windows
+from streamer.datasets.names import GivenNames
 from streamer.datasets.sessions import read_session
 from streamer.datasets.share_arrays import TEST_WEARER, read_share_arrays
 from streamer.datasets.windows import WINDOWS_FILE, read_windows
 from streamer.errors import DatasetError
 
 DESCRIPTION_FILE = "dataset.toml"
-
-HIGHEST_RATE_HZ = 10_000
-"""No wearable's motion sensor comes near."""
 
 
 class Description(Section):
@@ -44,13 +41,8 @@ class Description(Section):
     window: int | None = Field(default=None, ge=SHORTEST_WINDOW)
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: GivenNames = Field(default_factory=dict)
     csv: CsvLayout | None = None
-
-    @property
-    def names(self) -> dict[str, str]:
-        """`labels`, by their keys, as plain words."""
-        return {label_key(old): plain_words(new) for old, new in self.labels.items()}
 
 
 def read_description(folder: Path) -> Description:

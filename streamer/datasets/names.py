@@ -4,22 +4,15 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from streamer.config_file import Section, read_config
 from streamer.errors import ConfigError, LabelSetError, nearest
 
 REMEDY = "give it a name of its own in the table [labels] of dataset.toml"
 NO_WORD = "has no word of letters a to z or digits"
-
-
-class LabelNames(Section):
-    """A file of names.
-
-    Attributes:
-        labels: the name that each published name is replaced by.
-    """
-
-    labels: dict[str, str]
 
 
 SPELT_OUT = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"})
@@ -47,6 +40,30 @@ def plain_words(name: str) -> str:
     """
     spelt_out = unicodedata.normalize("NFKD", label_key(name).translate(SPELT_OUT))
     return " ".join(re.findall(r"[a-z0-9]+", spelt_out.encode("ascii", "ignore").decode()))
+
+
+def _by_key(names: dict[str, str]) -> dict[str, str]:
+    """Return names by their labels' keys, as plain words."""
+    spelt: dict[str, str] = {}
+    for label in names:
+        other = spelt.setdefault(label_key(label), label)
+        if other != label:
+            raise ValueError(f"{other!r} and {label!r} are the same label, which has one name")
+    return {key: plain_words(names[label]) for key, label in spelt.items()}
+
+
+GivenNames = Annotated[dict[str, str], AfterValidator(_by_key)]
+"""A table of names for labels: however those are spelt, by `label_key` and as plain words."""
+
+
+class LabelNames(Section):
+    """A file of names.
+
+    Attributes:
+        labels: the name that each published name is replaced by.
+    """
+
+    labels: GivenNames
 
 
 class LearntNames:
@@ -120,10 +137,7 @@ def read_names(path: Path, published: Iterable[str] = ()) -> dict[str, str]:
     Raises:
         ConfigError: it can't be read, or lacks a name.
     """
-    names = {
-        label_key(old): plain_words(new)
-        for old, new in read_config(path, LabelNames).labels.items()
-    }
+    names = read_config(path, LabelNames).labels
     for name in published:
         if find_entry(name, names) not in names:
             raise ConfigError(path, "labels", f"has no name for {name!r}")

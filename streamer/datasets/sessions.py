@@ -1,13 +1,13 @@
 """Recordings to sessions and back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from device_adapters.samples import SampleBatch, StreamInfo
 from device_adapters.session_file import Annotation, SessionReader, SessionWriter
-from streamer.datasets.dataset import Recording
+from streamer.datasets.dataset import RESTART_SECONDS, Recording, are_rising
 from streamer.datasets.names import renamed
 
 BATCHES_PER_SECOND = 5
@@ -35,7 +35,10 @@ def write_session(recording: Recording, path: Path, names: Mapping[str, str] | N
 
 
 def read_session(path: Path) -> Iterator[Recording]:
-    """Read a session, a recording for each device; for each of its descriptions, if they changed.
+    """Read a session, a recording for each device.
+
+    A device whose description changed, or during whose recording the host's clock was set back, has
+    several.
 
     Raises:
         SessionError: the file can't be read.
@@ -48,17 +51,39 @@ def read_session(path: Path) -> Iterator[Recording]:
         if isinstance(event, StreamInfo):
             streams[event.device] = event
             batches.setdefault(event, [])
-        elif isinstance(event, SampleBatch):
+        elif isinstance(event, SampleBatch) and len(event):
             batches[streams[event.device]].append(event)
         elif isinstance(event, Annotation):
             annotations.append(event)
-    for stream, parts in batches.items():
-        if parts:
+    for stream, received in batches.items():
+        own = tuple(a for a in annotations if a.wearer == stream.device)
+        damage = "" if reader.damage is None else f"session {path} is {reader.damage}"
+        for part in _parts(received):
+            times = np.concatenate([batch.times + batch.host_offset_s for batch in part])
+            values = np.concatenate([batch.values for batch in part])
+            rising = are_rising(times)
+            disorder = int((~rising).sum())
             yield Recording(
                 path.stem,
                 stream,
-                np.concatenate([batch.times + batch.host_offset_s for batch in parts]),
-                np.concatenate([batch.values for batch in parts]),
-                tuple(a for a in annotations if a.wearer == stream.device),
-                damage="" if reader.damage is None else f"session {path} is {reader.damage}",
+                times[rising],
+                values[rising],
+                own,
+                out_of_order=disorder,
+                damage=damage,
             )
+
+
+def _parts(batches: Iterable[SampleBatch]) -> Iterator[list[SampleBatch]]:
+    """Part batches where the host's clock was set back."""
+    part: list[SampleBatch] = []
+    latest = -np.inf
+    for batch in batches:
+        times = batch.times + batch.host_offset_s
+        if part and times[0] < latest - RESTART_SECONDS:
+            yield part
+            part, latest = [], -np.inf
+        part.append(batch)
+        latest = max(latest, times[-1])
+    if part:
+        yield part

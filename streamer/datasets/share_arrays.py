@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.datasets.array_file import UNREADABLE
 from streamer.datasets.dataset import Windows
 from streamer.datasets.windows import check_windows
 from streamer.errors import DatasetError
@@ -81,13 +82,19 @@ def read_share_arrays(folder: Path, rate_hz: float) -> Windows:
 
 def _array(path: Path, dimensions: int) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError as error:
         raise DatasetError(NAME, path, "is missing") from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise DatasetError(NAME, path, f"is no array of numbers: {error}") from error
-    if array.ndim != dimensions:
-        raise DatasetError(NAME, path, f"has {array.ndim} dimensions; expected {dimensions}")
+    if array.dtype.kind not in "iuf" or array.ndim != dimensions:
+        raise DatasetError(
+            NAME,
+            path,
+            f"has {array.dtype} of the shape {array.shape}; expected numbers of {dimensions} "
+            "dimensions",
+        )
     return array
 
 
@@ -97,9 +104,11 @@ def _label_words(folder: Path) -> dict[int, str]:
     paths = [path for path in (*sorted(folder.glob("*.json")), beside) if path.is_file()]
     for path in paths:
         try:
-            dictionary = json.loads(path.read_bytes())["label_dictionary"]
-            return {int(number): _joined(words) for number, words in dictionary.items()}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            content = json.loads(path.read_bytes())
+            if "label_dictionary" in content:
+                dictionary = content["label_dictionary"]
+                return {int(number): _joined(words) for number, words in dictionary.items()}
+        except (TypeError, ValueError, AttributeError) as error:
             raise DatasetError(
                 NAME, path, f"holds no label_dictionary of number to words: {error!r}"
             ) from error

@@ -29,7 +29,11 @@ def read_numbers(
     """
     try:
         with path.open(encoding="utf-8") as file, warnings.catch_warnings():
-            found = len(file.readline().split())
+            for row, line in enumerate(file, start=1):
+                found = len(line.split())
+                if found not in {0, columns}:
+                    told = f"has {found} columns in row {row}; expected {columns}"
+                    raise DatasetError(dataset, path, told)
             file.seek(0)
             warnings.simplefilter("ignore")  # numpy only warns of an empty file
             numbers = np.loadtxt(file, dtype=np.float64, usecols=used, ndmin=2)
@@ -39,8 +43,6 @@ def read_numbers(
         raise DatasetError(dataset, path, f"can't be read as numbers: {error}") from error
     if not numbers.size:
         raise DatasetError(dataset, path, "is empty")
-    if found != columns:
-        raise DatasetError(dataset, path, f"has {found} columns; expected {columns}")
     return numbers
 
 

@@ -10,6 +10,8 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, STANDARD_GRAVITY
+from device_adapters.units import DEGREE
+from streamer.datasets.array_file import UNREADABLE
 from streamer.datasets.dataset import Dataset, Recording, build_recording, hour_start
 from streamer.errors import DatasetError
 
@@ -48,7 +50,7 @@ def _readings(path: Path) -> NDArray[np.float64]:
         readings = np.asarray(loadmat(path)["sensor_readings"], dtype=np.float64)
     except KeyError as error:
         raise DatasetError(NAME, path, "has no field sensor_readings") from error
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
+    except (OSError, MatReadError, LookupError, *UNREADABLE) as error:
         raise DatasetError(NAME, path, f"can't be read as MATLAB's: {error}") from error
     if readings.ndim != 2 or readings.shape[1] != len(USC_HAD.channels):
         raise DatasetError(
@@ -69,7 +71,7 @@ USC_HAD = Dataset(
     rate_hz=100.0,
     channels=("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"),
     units=(ACCELERATION,) * 3 + (ANGULAR_VELOCITY,) * 3,
-    si_scale=(STANDARD_GRAVITY,) * 3 + (float(np.pi) / 180,) * 3,
+    si_scale=(STANDARD_GRAVITY,) * 3 + (DEGREE,) * 3,
     conversion="g to m/s2, deg/s to rad/s",
     labels=(
         "walking forward",

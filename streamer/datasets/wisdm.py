@@ -14,14 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY
-from streamer.datasets.dataset import (
-    LONGEST_GAP_SECONDS,
-    Dataset,
-    Recording,
-    build_recording,
-    hour_start,
-)
+from streamer.datasets.dataset import Dataset, Recording, build_recording, hour_start
 from streamer.errors import DatasetError
+from streamer.resample import MAX_GAP_SECONDS
 
 LETTERS = "ABCDEFGHIJKLMOPQRS"
 """The activities' letters; there is no N."""
@@ -71,6 +66,8 @@ def read(worn: Worn, folder: Path) -> Iterator[Recording]:
 def _read_rows(dataset: str, path: Path) -> NDArray[np.void]:
     try:
         lines = path.read_text(encoding="utf-8").replace(";", "").splitlines()
+        if not any(line.strip() for line in lines):
+            raise DatasetError(dataset, path, "is empty")
         rows = np.loadtxt(lines, delimiter=",", dtype=ROW, ndmin=1)
     except FileNotFoundError as error:
         raise DatasetError(dataset, path, "is missing") from error
@@ -97,7 +94,7 @@ def _at(times: NDArray[np.int64], rows: NDArray[np.void], rate_hz: float) -> NDA
     period = 1e9 / rate_hz
     # One period beyond either end is still near: the two sensors do not start together.
     near = (before >= -period) & (after >= -period)
-    near &= before + after <= LONGEST_GAP_SECONDS * 1e9 + period
+    near &= before + after <= MAX_GAP_SECONDS * 1e9 + period
     for axis in range(3):
         column = np.interp(times.astype(np.float64), known, rows["axes"][:, axis])
         values[near, axis] = column[near]

@@ -49,9 +49,7 @@ def measure_windows(
     )
 
 
-def calibration_error(
-    probabilities: NDArray[np.floating], truth: NDArray[np.int64], bins: int = CONFIDENCE_BINS
-) -> float:
+def calibration_error(probabilities: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
     """Return the expected calibration error (Guo et al., ICML 2017), between 0 and 1.
 
     Windows are put into bins of equal width by the probability of their best label; each bin's gap
@@ -60,20 +58,19 @@ def calibration_error(
     Args:
         probabilities: of each label, [windows, labels].
         truth: [windows].
-        bins: how many.
     """
-    _, confidence, right = confidence_bins(probabilities, truth, bins)
+    _, confidence, right = confidence_bins(probabilities, truth)
     return float(np.abs(confidence - right).sum() / len(truth))
 
 
 def confidence_bins(
-    probabilities: NDArray[np.floating], truth: NDArray[np.int64], bins: int = CONFIDENCE_BINS
+    probabilities: NDArray[np.floating], truth: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return each bin's windows, sum of their best probabilities, and right ones, [3, bins]."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
-    bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    counted = np.zeros((3, bins))
+    bin_of = np.minimum((confidence * CONFIDENCE_BINS).astype(np.int64), CONFIDENCE_BINS - 1)
+    counted = np.zeros((3, CONFIDENCE_BINS))
     np.add.at(counted.T, bin_of, np.stack([np.ones_like(confidence), confidence, right], axis=1))
     return counted
 

@@ -2,10 +2,11 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from streamer.config_file import first_fault
 from streamer.errors import BundleError, LabelSetError
 from streamer.share.labels import LabelSet
 
@@ -203,7 +204,9 @@ def parse_manifest(path: Path, metadata: dict[str, str]) -> Manifest:
             )
         manifest = Manifest.model_validate_json(metadata[MANIFEST_KEY])
     except ValidationError as error:
-        raise BundleError(path, f"has a manifest that can't be used: {_first(error)}") from error
+        raise BundleError(
+            path, f"has a manifest that can't be used: {first_fault(error)}"
+        ) from error
     except LabelSetError as error:
         raise BundleError(path, f"has labels that can't be used: {error}") from error
     return manifest
@@ -212,8 +215,3 @@ def parse_manifest(path: Path, metadata: dict[str, str]) -> Manifest:
 def digest(data: bytes, sealed: str) -> str:
     """Return the SHA-256 of a bundle with zeros in the place of its hash."""
     return hashlib.sha256(data.replace(sealed.encode(), UNSEALED.encode())).hexdigest()
-
-
-def _first(error: ValidationError) -> str:
-    fault: Any = error.errors()[0]
-    return f"{'.'.join(map(str, fault['loc'])) or 'it'}: {fault['msg']}"

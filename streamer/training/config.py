@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from streamer.config_file import Section
-from streamer.datasets.dataset import SHORTEST_WINDOW
-from streamer.training.network import EncoderShape, PoolingName
+from streamer.datasets.dataset import HIGHEST_RATE_HZ, SHORTEST_WINDOW
+from streamer.datasets.names import GivenNames
+from streamer.share.labels import LabelSet
+from streamer.training.network import EncoderShape, PoolingName, ShareNetwork
 from streamer.training.word_vectors import WordsConfig
 
 LossName = Literal["words", "labels"]
@@ -43,11 +45,11 @@ class DataConfig(Section):
     test: tuple[str, ...] = ()
     channels: tuple[str, ...] = Field(min_length=1)
     units: tuple[str, ...] = Field(min_length=1)
-    rate_hz: float = Field(gt=0)
+    rate_hz: float = Field(gt=0, le=HIGHEST_RATE_HZ)
     window: int = Field(ge=SHORTEST_WINDOW)
     hop: int = Field(ge=1)
     labels: tuple[str, ...] = Field(min_length=1)
-    rename: dict[str, str] = Field(default_factory=dict)
+    rename: GivenNames = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _each_channel_has_a_unit(self) -> Self:
@@ -87,7 +89,7 @@ class NetworkConfig(Section):
     width: int = Field(default=64, ge=1)
     stem_kernel: int = Field(default=7, ge=1)
     companded: int = Field(default=32, ge=0)
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8)
     pooling: tuple[PoolingName, ...] = Field(default=("mean", "maximum", "deviation"), min_length=1)
     stem_thresholds: int = Field(default=2, ge=0)
     hidden: int = Field(default=128, ge=1)
@@ -103,6 +105,19 @@ class NetworkConfig(Section):
         if self.companded and self.stem_kernel < 2:
             raise ValueError("companded outputs need a stem_kernel of 2 or more")
         return self
+
+    def build(self, label_set: LabelSet, channels: int) -> ShareNetwork:
+        """Return the untrained network."""
+        return ShareNetwork(
+            label_set,
+            channels,
+            self.shape,
+            hidden=self.hidden,
+            embedding=self.embedding,
+            dropout=self.dropout,
+            encoder_dropout=self.encoder_dropout,
+            feature_dropout=self.feature_dropout,
+        )
 
     @property
     def shape(self) -> EncoderShape:

@@ -80,6 +80,8 @@ def read_stretches(config: DataConfig, names: tuple[str, ...]) -> list[Stretch]:
     """Read all recordings, or windows, of the configuration's folder.
 
     Raises:
+        ConfigError: the folder's description has a fault.
+        UnknownDatasetError: there is no data set of the configuration's name.
         DatasetError: there are none, or files are malformed.
         LabelSetError: two published labels would be learnt as one by mistake.
         SessionError: a session can't be read.
@@ -95,11 +97,12 @@ def stretches_of(
     """Cut what was read of the configuration's folder into stretches.
 
     Raises:
+        ConfigError: the folder's description has a fault.
         LabelSetError: two published labels would be learnt as one by mistake.
         StreamMismatchError: a recording lacks a channel.
         TrainingError: windows are of another rate, too short, or lack a channel.
     """
-    rename = {**read_description(config.sessions).names, **config.rename}
+    rename = {**read_description(config.sessions).labels, **config.rename}
     indices = _LabelIndices(names, rename, str(config.sessions))
     if isinstance(content, Windows):
         yield from _window_stretches(content, config, indices)

@@ -93,8 +93,8 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
     begun = None if start is None else read_run_config(start)
     if begun is not None:
         found = _at_rate_of(begun.data, found, f"{folder} begins with {start}")
-    usual = round(WINDOW_SECONDS * found.rate_hz) if begun is None else begun.data.window
-    window = found.window or description.window or usual
+    usual = description.window or round(WINDOW_SECONDS * found.rate_hz)
+    window = found.window or (usual if begun is None else begun.data.window)
     if window < SHORTEST_WINDOW:
         raise TrainingError(
             f"{folder} is of {found.rate_hz:g} Hz, of which {WINDOW_SECONDS:g} s are {window} "
@@ -111,7 +111,7 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
         window=window,
         hop=max(1, round(HOP_SECONDS * found.rate_hz)),
         labels=found.labels,
-        rename=description.names,
+        rename=description.labels,
     )
     usable: set[str] = set()
     labelled: Counter[str] = Counter()
@@ -139,6 +139,7 @@ def find_labels(folder: Path) -> tuple[str, ...]:
         DatasetError: it holds nothing to learn from, or files are malformed.
         LabelSetError: a label has no word, or two labels become the same words.
         SessionError: a session can't be read.
+        TrainingError: the recordings have no channel in common.
     """
     description = read_description(folder)
     return _find(folder, description, _read(folder, description)).labels
@@ -146,10 +147,16 @@ def find_labels(folder: Path) -> tuple[str, ...]:
 
 def rename_labels(config: TrainingConfig, names: Mapping[str, str]) -> TrainingConfig:
     """Return the configuration with its labels learnt under other names."""
-    data = config.data
+    data, augmentation = config.data, config.augmentation
     before = {old: renamed([new], names)[0] for old, new in data.rename.items()}
     changed = {"labels": renamed(data.labels, names), "rename": {**names, **before}}
-    return config.model_copy(update={"data": data.model_copy(update=changed)})
+    turned = {"turned_freely": renamed(augmentation.turned_freely, names)}
+    return config.model_copy(
+        update={
+            "data": data.model_copy(update=changed),
+            "augmentation": augmentation.model_copy(update=turned),
+        }
+    )
 
 
 def move_data(config: TrainingConfig, sessions: Path) -> TrainingConfig:
@@ -181,7 +188,7 @@ def _read(folder: Path, description: Description) -> list[Recording] | Windows:
 
 
 def _find(folder: Path, description: Description, content: Sequence[Recording] | Windows) -> _Found:
-    learnt = LearntNames(description.names)
+    learnt = LearntNames(description.labels)
     if isinstance(content, Windows):
         found = _of_windows(folder, content, learnt)
     else:

@@ -1,7 +1,7 @@
 """A look at what would be learnt from, before hours are spent on it."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +32,7 @@ def examine(config: DataConfig) -> Examination:
 
     Raises:
         ConfigError: the folder's description has a fault.
+        UnknownDatasetError: there is no data set of the configuration's name.
         DatasetError: the folder holds nothing to learn from, or files are malformed.
         LabelSetError: two published labels would be learnt as one by mistake.
         SessionError: a session can't be read.
@@ -48,14 +49,18 @@ def examine(config: DataConfig) -> Examination:
     )
     doers: dict[str, set[str]] = {label: set() for label in config.labels}
     usable: set[str] = set()
+    short: list[int] = []
     for stretch in stretches:
+        if len(stretch.values) < config.window:
+            short.append(len(stretch.values))
         for label in np.unique(stretch.labels[stretch.labels != UNLABELLED]).tolist():
             doers[config.labels[label]].add(stretch.wearer)
         if has_window(stretch, config.window, config.hop):
             usable.add(stretch.wearer)
     _check_held_out(config, watch.survey.wearers, usable)
     _check_labels(config, watch.survey.labels, doers)
-    return Examination(watch.survey, (*watch.warnings(), *_held_out_labels(config, doers)))
+    warnings = (*watch.warnings(), *_too_short(config, short), *_held_out_labels(config, doers))
+    return Examination(watch.survey, warnings)
 
 
 @dataclass(slots=True)
@@ -119,6 +124,14 @@ def _check_labels(
                 f"data.labels has {label!r}, but no recording in {config.sessions} has this label; "
                 f"{nearest(label, sorted(occurring))}"
             )
+
+
+def _too_short(config: DataConfig, short: Sequence[int]) -> Iterator[str]:
+    if short:
+        yield (
+            f"{sum(short)} samples lie in {len(short)} unbroken stretches shorter than a window of "
+            f"{config.window}, and are not learnt from"
+        )
 
 
 def _held_out_labels(config: DataConfig, doers: Mapping[str, Collection[str]]) -> Iterator[str]:

@@ -228,12 +228,9 @@ def _first(graph: _Graph, encoder: Encoder, samples: str) -> str:
     stage = encoder.stages[0]
     assert isinstance(stage, Stage)  # noqa: S101 - tells the type checker
     factor, bias = _folded(stage)
-    if stage.shape.kind == "separable":
-        kernel = _array(stage.pointwise.weight) * _array(stage.depthwise.weight)[:, 0]
-    else:
-        kernel = _array(stage.dense_weight)
     # (x - mean) / deviation before an unpadded convolution is another such convolution.
-    kernel = kernel * factor[:, None, None] / _array(encoder.deviation)[:, None]
+    kernel = _array(stage.dense_weight) * factor[:, None, None]
+    kernel = kernel / _array(encoder.deviation)[:, None]
     bias = bias - (kernel * _array(encoder.mean)[:, None]).sum(axis=(1, 2))
     return _activated(graph, stage, samples, kernel[:, None], bias)
 

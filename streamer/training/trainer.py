@@ -10,6 +10,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from streamer.config_file import first_fault
 from streamer.errors import TrainingError
 from streamer.evaluation.figures import draw_calibration, draw_confusion, draw_curves
 from streamer.evaluation.windows import fit_temperature, measure_windows
@@ -43,6 +44,7 @@ BUNDLE_FILE = "bundle.onnx"
 CURVES_FILE = "curves.png"
 CONFUSION_FILE = "confusion.png"
 CALIBRATION_FILE = "calibration.png"
+PICTURES = (CURVES_FILE, CONFUSION_FILE, CALIBRATION_FILE)
 
 
 @dataclass(slots=True)
@@ -68,24 +70,19 @@ class TrainingResult:
 
 
 def build_network(config: TrainingConfig) -> ShareNetwork:
-    """Return the untrained network of a configuration."""
-    network = config.network
-    shape = network.shape
+    """Return the untrained network of a configuration.
+
+    Raises:
+        TrainingError: its encoder sees more than a window.
+    """
+    shape = config.network.shape
     if shape.receptive_field >= config.data.window:
         raise TrainingError(
             f"the encoder sees {shape.receptive_field} samples but the window has "
             f"{config.data.window}; use fewer dilations or a longer window"
         )
-    return ShareNetwork(
-        LabelSet.from_names(config.data.labels),
-        len(config.data.channels),
-        shape,
-        hidden=network.hidden,
-        embedding=network.embedding,
-        dropout=network.dropout,
-        encoder_dropout=network.encoder_dropout,
-        feature_dropout=network.feature_dropout,
-    )
+    labels = LabelSet.from_names(config.data.labels)
+    return config.network.build(labels, len(config.data.channels))
 
 
 def initialise_words(network: ShareNetwork, words: WordsConfig, seed: int) -> None:
@@ -113,7 +110,7 @@ def read_run_config(folder: Path) -> TrainingConfig:
     except OSError as error:
         raise _unfinished(folder, error) from error
     except ValidationError as error:
-        raise TrainingError(f"{path} is damaged: {error.errors()[0]['msg']}") from error
+        raise TrainingError(f"{path} is damaged: {first_fault(error)}") from error
 
 
 def _unfinished(folder: Path, error: OSError) -> TrainingError:
@@ -135,8 +132,8 @@ def load_run(folder: Path) -> tuple[TrainingConfig, ShareNetwork, TrainingResult
     except OSError as error:
         raise _unfinished(folder, error) from error
     except ValidationError as error:
-        reason = error.errors()[0]["msg"]
-        raise TrainingError(f"{folder / RESULT_FILE} is damaged: {reason}") from error
+        told = f"{folder / RESULT_FILE} is damaged: {first_fault(error)}"
+        raise TrainingError(told) from error
     except RuntimeError as error:
         raise TrainingError(
             f"{folder / WEIGHTS_FILE} does not fit the network that {CONFIG_FILE} describes"
@@ -152,6 +149,7 @@ def train(config: TrainingConfig, folder: Path) -> TrainingResult:
     Raises:
         TrainingError: the sessions can't be learnt from as configured, or the folder holds an
             unfinished run of another configuration, or the one to start from.
+        StreamerError: others that `read_stretches` raises of what is learnt from.
     """
     torch.set_num_threads(config.optimisation.threads)
     torch.use_deterministic_algorithms(mode=True)
@@ -230,7 +228,7 @@ def _fitted(
 def _claim(folder: Path, config: TrainingConfig) -> None:
     """Write the configuration into the run's folder, unless another's unfinished run is there.
 
-    A finished run's weights and result don't outlast their configuration.
+    What a finished run left doesn't outlast its configuration.
     """
     if config.start is not None and config.start.resolve() == folder.resolve():
         raise TrainingError(
@@ -244,7 +242,7 @@ def _claim(folder: Path, config: TrainingConfig) -> None:
             "remove it, or give another folder with --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (WEIGHTS_FILE, RESULT_FILE, BUNDLE_FILE):
+    for name in (WEIGHTS_FILE, RESULT_FILE, BUNDLE_FILE, *PICTURES):
         (folder / name).unlink(missing_ok=True)
     path.write_text(text)
 

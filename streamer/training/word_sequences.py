@@ -93,7 +93,7 @@ def share_learner(
     network: ShareNetwork,
     augmentation: AugmentationConfig,
     optimisation: OptimisationConfig,
-    teacher: Teacher | None = None,
+    teacher: Teacher | None,
 ) -> ShareLearner:
     """Return what minimises the loss that is asked for."""
     if optimisation.loss == "words":

@@ -10,7 +10,7 @@ stay random.
 
 import gzip
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -75,6 +75,8 @@ def initial_vectors(
         return {}
     places = [n for n, word in enumerate(vocabulary) if word not in {START, END}]
     places = [place for place in places if not vocabulary[place].isdigit()]
+    if not places:
+        return {}
     vectors = _source(config)([vocabulary[place] for place in places])
     known = np.flatnonzero(np.isfinite(vectors).all(axis=1))
     if not len(known):
@@ -151,8 +153,9 @@ def file_vectors(path: Path, words: Sequence[str]) -> Vectors:
             for number, line in enumerate(file, start=1):
                 word, *numbers = line.split()
                 header = number == 1 and len(numbers) == 1
-                if not header and word.lower() in wanted:
-                    found.setdefault(wanted[word.lower()], [float(text) for text in numbers])
+                row = None if header else wanted.get(word.lower())
+                if row is not None and row not in found:
+                    found[row] = [float(text) for text in numbers]
     except (OSError, UnicodeDecodeError) as error:
         raise TrainingError(f"word vectors {path} can't be read: {error}") from error
     except ValueError as error:
@@ -183,11 +186,24 @@ def imagebind_vectors(checkpoint: Path, merges: Path, words: Sequence[str]) -> V
         TrainingError: a package is missing, or a file is not what it should be.
     """
     try:
-        from transformers import CLIPTextConfig, CLIPTextModelWithProjection  # noqa: PLC0415
+        tokenizer = _clip_tokenizer(merges)
     except ModuleNotFoundError as error:
         raise TrainingError(f"{error.name} is not installed: {EXTRA}") from error
-    tokenizer = _clip_tokenizer(merges)
     weights = _text_tower(checkpoint)
+    try:
+        return _encoded(words, tokenizer, weights)
+    except (RuntimeError, LookupError) as error:
+        raise TrainingError(
+            f"{checkpoint} does not fit {merges}, or itself: {_first_line(error)}"
+        ) from error
+
+
+def _encoded(
+    words: Sequence[str], tokenizer: "CLIPTokenizer", weights: Mapping[str, torch.Tensor]
+) -> Vectors:
+    """Return what transformers' CLIP makes of the words with these weights."""
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection  # noqa: PLC0415
+
     vocabulary, width = weights["text_model.embeddings.token_embedding.weight"].shape
     layers = sum(name.endswith("mlp.fc1.weight") for name in weights)
     model = CLIPTextModelWithProjection(
