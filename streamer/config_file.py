@@ -27,7 +27,7 @@ def read_config(path: Path, model: type[Model]) -> Model:
         ConfigError: the file can't be read, is no TOML, or does not fit the model.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(path, "", f"can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

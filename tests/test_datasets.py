@@ -237,7 +237,7 @@ def test_import_writes_sessions_that_read_back_as_they_were(name: str, tmp_path:
 def test_import_counts_what_it_leaves_out(tmp_path: Path) -> None:
     write_opportunity(tmp_path / "data")
     survey = import_data(DATASETS["opportunity"], tmp_path / "data", tmp_path / "out", {})
-    assert survey.not_finite == 3
+    assert survey.without_reading == 3
     assert survey.unlabelled == 7
     assert survey.samples == 37
 
@@ -470,7 +470,7 @@ def test_what_cannot_be_used_is_left_out_and_counted() -> None:
     labels = np.repeat([0, UNLABELLED], 10)
     stream = dataset.stream("user01")
     recording = build_recording("r", stream, times, values, labels, dataset.labels)
-    assert (recording.not_finite, recording.out_of_order) == (1, 1)
+    assert (recording.without_reading, recording.out_of_order) == (1, 1)
     assert len(recording.times) == 18
     survey = Survey()
     survey.add(recording)
@@ -542,3 +542,12 @@ def test_a_clock_that_is_corrected_a_little_costs_the_samples_between(tmp_path: 
     (recording,) = read_session(tmp_path / "a.mcap")
     assert (np.diff(recording.times) > 0).all()
     assert recording.out_of_order == 1000 - len(recording.times) == 5
+
+
+def test_a_folder_that_holds_something_else_is_not_imported_into(tmp_path: Path) -> None:
+    write_hapt(tmp_path / "data")
+    write_mhealth(tmp_path / "other")
+    for _ in range(2):
+        import_data(DATASETS["hapt"], tmp_path / "data", tmp_path / "out", {})
+    with pytest.raises(DatasetError, match=r"out holds 'hapt \(.*' already; give another folder"):
+        import_data(DATASETS["mhealth"], tmp_path / "other", tmp_path / "out", {})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from conftest import EPOCH
+from conftest import EPOCH, worn_samples
 from device_adapters.samples import ACCELERATION, STANDARD_GRAVITY, SampleBatch, StreamInfo
 from device_adapters.session_file import Annotation, SessionWriter
 from streamer.cli import app
@@ -114,7 +114,7 @@ def test_csv_files_are_read_as_described(kitchen: Path) -> None:
     ]
     first = recordings[0]
     assert first.stream.conversion == "g to m/s2, deg/s to rad/s"
-    assert first.not_finite == 1
+    assert first.without_reading == 1
     assert len(first.times) == 349
     assert np.diff(first.times).max() == pytest.approx(5.04)
     assert [a.label for a in first.annotations] == ["resting", "shake it", "shake it hard"]
@@ -135,7 +135,8 @@ def test_a_folder_becomes_a_bundle_by_one_command(kitchen: Path, tmp_path: Path)
     )
     assert done.returncode == 0, done.stderr
     assert "5 people, 5 recordings, 1745 samples (245 without a label), 3 labels" in done.stdout
-    assert "5 samples with a missing value, 0 out of order; 5 gaps over 100 ms" in done.stdout
+    assert "left out: 5 samples with a missing or impossible value, 0 out of order" in done.stdout
+    assert "5 gaps over 100 ms" in done.stdout
     manifest = Recognizer.load(bundle).manifest
     assert manifest.label_set.names == ("rest", "shake softly", "shake hard")
     assert (manifest.rate_hz, manifest.window) == (25.0, 64)
@@ -300,6 +301,95 @@ def test_what_is_shorter_than_a_window_is_told(kitchen: Path) -> None:
     assert told.startswith(f"{sum(short)} samples lie in {len(short)} unbroken stretches")
 
 
+def test_a_label_without_a_window_is_told(tmp_path: Path) -> None:
+    rows = [f"{n},{'jump' if n > 190 else 'walk'},{who}" for who in "abc" for n in range(200)]
+    data = configure_walkers(tmp_path, rows)
+    assert data.labels == ("walk", "jump")
+    told = "label 'jump' is in the middle of no window of 64 samples (2.56 s): nothing is left"
+    assert [text.startswith(told) for text in examine(data).warnings].count(True) == 1
+
+
+def test_hidden_files_are_not_read_and_links_are_followed(kitchen: Path, tmp_path: Path) -> None:
+    before = configure(kitchen).data
+    hidden = kitchen / "anna" / ".ipynb_checkpoints"
+    hidden.mkdir()
+    (hidden / "monday-checkpoint.csv").write_text("anything")
+    (kitchen / "ben").rename(tmp_path / "elsewhere")
+    (kitchen / "ben").symlink_to(tmp_path / "elsewhere")
+    (kitchen / "anna" / "again.csv").symlink_to(kitchen / "anna" / "monday.csv")
+    survey = examine(configure(kitchen).data).survey
+    assert configure(kitchen).data == before
+    assert (len(survey.wearers), survey.recordings) == (5, 5)
+
+
+def test_a_path_that_tells_labels_alone_tells_nobody_apart(kitchen: Path) -> None:
+    path = kitchen / "dataset.toml"
+    path.write_text(path.read_text().replace("(?P<subject>[^/]+)/.*", "(?P<label>[^/]+)/.*"))
+    with pytest.raises(DatasetError, match=r"would be of the wearer 'monday', as .* is"):
+        configure(kitchen)
+
+
+def test_clocks_of_people_in_one_file_may_be_a_little_apart(tmp_path: Path) -> None:
+    rows = [
+        f"{40000 * n + 50 * k},{n},walk,{who}" for n in range(100) for k, who in enumerate("abc")
+    ]
+    folder = write_csv(
+        tmp_path, "t,x,what,who", rows, 'time = "t"\ntime_unit = "us"\nsubject = "who"'
+    )
+    content = read_folder(folder, read_description(folder))
+    assert not isinstance(content, Windows)
+    assert [len(recording.times) for recording in content] == [100] * 3
+
+
+@pytest.mark.parametrize("key", ["time", "label", "subject"])
+def test_a_column_must_have_a_name(kitchen: Path, key: str) -> None:
+    path = kitchen / "dataset.toml"
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(f"{key} =")]
+    path.write_text("\n".join(lines).replace("[csv]", f'[csv]\n{key} = ""'))
+    with pytest.raises(ConfigError, match=f"csv.{key}: '' is not right"):
+        configure(kitchen)
+
+
+def test_a_value_that_no_sensor_reads_is_counted(tmp_path: Path) -> None:
+    write_csv(tmp_path, "x,what", ["1,walk", "9999999,walk", "2,walk"])
+    content = read_folder(tmp_path, read_description(tmp_path))
+    assert not isinstance(content, Windows)
+    (recording,) = content
+    assert recording.values[:, 0].tolist() == [1, 2]
+    assert recording.without_reading == 1
+
+
+def test_short_recordings_are_judged_together(tmp_path: Path) -> None:
+    description = DESCRIPTION.replace('time = "t"\ntime_unit = "ms"\n', "").replace('"g"', '"m/s2"')
+    (tmp_path / "dataset.toml").write_text(description.replace("rate_hz = 25.0", "rate_hz = 50.0"))
+    for who in ("anna", "ben", "cleo"):
+        (tmp_path / who).mkdir()
+        for number, what in enumerate(("rest", "wave")):
+            values = worn_samples(200, seed=number).values / [*[STANDARD_GRAVITY] * 3, *[1] * 3]
+            rows = [",".join(map(str, row)) + f",{what}" for row in values.tolist()]
+            (tmp_path / who / f"{what}.csv").write_text(
+                "\n".join(["ax,ay,az,gx,gy,gz,what", *rows])
+            )
+    (warning,) = examine(configure(tmp_path).data).warnings
+    assert "acc looks like g, not m/s2" in warning
+    assert warning.endswith("(2 more like it)")
+
+
+def test_sessions_that_differ_are_told(tmp_path: Path) -> None:
+    names = tuple(f"{sensor}_{axis}" for sensor in ("acc", "gyro", "mag") for axis in "xyz")
+    units = (*["m/s2"] * 3, *["rad/s"] * 3, *["uT"] * 3)
+    for wearer, channels, rate in (("a", 9, 50.0), ("b", 6, 50.0), ("c", 9, 25.0)):
+        info = StreamInfo(wearer, names[:channels], units[:channels], rate, "test", "device")
+        values = worn_samples(600, wearer, rate).values[:, np.arange(channels) % 6]
+        with SessionWriter(tmp_path / f"{wearer}.mcap") as writer:
+            writer.add_stream(info)
+            writer.add_annotation(Annotation(wearer, "rest", EPOCH, EPOCH + 20))
+            writer.add_batch(SampleBatch(wearer, EPOCH + np.arange(600) / rate, values))
+    told = examine(configure(tmp_path).data).warnings
+    assert "mag_x, mag_y, mag_z not learnt from: recording 'b' has none of it" in told
+    assert "recordings of 25 to 50 Hz; recording 'c' is of 25 Hz" in told
+
+
 def test_plain_numbers_are_warned_of(kitchen: Path) -> None:
     assert unnamed(("1", "2"))
     assert not unnamed(("1", "walk 2"))
@@ -317,11 +407,11 @@ def test_plain_numbers_are_warned_of(kitchen: Path) -> None:
         (('label = "what"', 'label = "which"'), "no column 'which'; it has t, ax"),
         (('unit = "g"', 'unit = "gee"'), "csv.channels.acc_x.unit"),
         (('time = "t"', 'time = "what"'), "'Resting' in row 1 of column 'what'"),
-        (('"(?P<subject>[^/]+)/.*"', '"x(.*)"'), "does not match path"),
+        (('"(?P<subject>[^/]+)/.*"', '"x(?P<subject>.*)"'), "does not match path"),
         (('"(?P<subject>[^/]+)/.*"', '"("'), "is no expression"),
         (("[csv]", '[csv]\nfiles = "*.txt"'), "holds no file"),
         (("[csv]", '[csv]\nfiles = "/tmp/*.csv"'), "files = '/tmp/.*no pattern"),
-        (("[csv]", '[csv]\nfiles = ""'), "files = '' is no pattern"),
+        (("[csv]", '[csv]\nfiles = ""'), "csv.files: '' is not right"),
         (("rate_hz = 25.0", "rate_hz = 1e9"), "rate_hz: 1000000000.0 is not right"),
         (("rate_hz = 25.0", "rate_hz = 2.0"), "of 2 Hz, of which 2.56 s are 5 samples"),
         (('unlabelled = ["?"]', f"unlabelled = {[*ACTIVITIES, '?']}"), "has a label"),
@@ -492,7 +582,8 @@ def test_only_people_with_a_window_are_held_out(tmp_path: Path) -> None:
 
 
 def test_labels_that_cannot_be_learnt_are_told(tmp_path: Path) -> None:
-    config = configure_walkers(tmp_path, [*walkers("walk", "sit"), "0,dance,b", "0,walk,b"])
+    dances = [f"{row},dance,b" for row in range(100)]
+    config = configure_walkers(tmp_path, [*walkers("walk", "sit"), *dances, "0,walk,b"])
     (warning,) = [text for text in examine(config).warnings if "dance" in text]
     assert warning == (
         "label 'dance' is of nobody but b, held out: nobody is left to learn it from"
@@ -590,7 +681,7 @@ def test_shares_own_arrays_are_taken_as_they_are(tmp_path: Path, beside: bool) -
     values[3, 2, 1] = np.nan
     np.save(folder / "X_train.npy", values)
     assert len(read_stretches(config.data, config.data.labels)) == 79
-    assert Survey.of(read_folder(folder, read_description(folder))).not_finite == 40
+    assert Survey.of(read_folder(folder, read_description(folder))).without_reading == 40
     assert windows.labels[:4].tolist() == [0, 1, 0, 1]
 
 

@@ -237,10 +237,17 @@ def test_wrong_raw_headers_are_refused_with_the_reason(
         make_format("raw").decode(header + bytes(4 * channels * samples))
 
 
+def test_senmls_tesla_becomes_microtesla() -> None:
+    pack = [{"n": "mag_x", "u": "T", "v": 48e-6, "bt": EPOCH}]
+    packet = make_format("senml_json", names=["mag_x"], rate_hz=50).decode(orjson.dumps(pack))
+    assert packet.values.item() == pytest.approx(48)
+
+
 @pytest.mark.parametrize(
     ("record", "told"),
     [
-        ({"u": "g"}, "unit 'g'"),
+        ({"u": "g"}, "unit 'g'; known are m/s2, rad/s, T"),
+        ({"u": ["T"]}, "known are m/s2"),
         ({"t": 5, "bt": 0}, "relative to now"),
         ({"bver": 11}, "version 11"),
         ({"x_": 1}, "'x_'"),

@@ -21,6 +21,7 @@ from typing_extensions import override
 from conftest import Mosquitto
 from device_adapters.adapter import DeviceAdapter
 from device_adapters.clock import ENVELOPE_SECONDS
+from device_adapters.errors import InvalidStreamError
 from device_adapters.mqtt.client import Message
 from device_adapters.mqtt.payloads import payload_names
 from device_adapters.mqtt.simulation import Simulation, SimulationOptions
@@ -254,6 +255,24 @@ def test_the_same_seed_gives_the_same_network() -> None:
     first, again, other = (asyncio.run(arrivals(seed)) for seed in (1, 1, 2))
     assert first == again
     assert first != other
+
+
+@pytest.mark.parametrize("payload", ["raw", "json", "senml_json", "senml_cbor"])
+def test_wearables_send_the_channels_that_are_expected(payload: str) -> None:
+    channels = ("gyro_z", "acc_x")
+    names = {"payload_options": {"names": channels}} if payload.startswith("senml") else {}
+    gateway = MqttOptions(payload=payload, channels=channels, units=("deg/s", "g"), **names)
+    simulation = Simulation(gateway, SimulationOptions(seconds=1, speed=None))
+
+    async def sent() -> list[Message]:
+        return [message async for _, message in simulation.in_order_of_arrival()]
+
+    packets = [gateway.payload_format().decode(m.payload) for m in asyncio.run(sent())]
+    assert {packet.values.shape for packet in packets} == {(10, 2)}
+    told = MqttOptions(channels=("mag_x",), units=("uT",))
+    simulation = Simulation(told, SimulationOptions(seconds=1, speed=None))
+    with pytest.raises(InvalidStreamError, match=r"lacks mag_x, .* give a session"):
+        asyncio.run(sent())
 
 
 def test_the_command_sends_and_tells_what_it_did(mosquitto: Mosquitto, real_session: Path) -> None:

@@ -23,6 +23,7 @@ from streamer.errors import DatasetError, TrainingError
 from streamer.recognizer import Recognizer
 from streamer.share.labels import END, START, LabelSet
 from streamer.training import trainer
+from streamer.training.arrays import load_arrays
 from streamer.training.augmentation import (
     IGNORED,
     draw_own_words,
@@ -601,6 +602,26 @@ def test_a_damaged_file_of_a_run_is_told(
     (run / name).write_bytes((run / name).read_bytes()[:kept])
     with pytest.raises(TrainingError, match=f"{name} {told}"):
         load_run(run) if name != "checkpoint.npz" else train(config, run)
+
+
+@pytest.mark.parametrize("lacking", ["random", "history", "optimiser.0.exp_avg"])
+def test_a_checkpoint_of_another_version_is_told(
+    sessions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    config = configuration(sessions)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer._Watch, "__call__", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path)
+    path = tmp_path / "checkpoint.npz"
+    arrays = load_arrays(path)
+    del arrays[lacking]
+    np.savez(path, allow_pickle=False, **arrays)
+    with pytest.raises(TrainingError, match="another version; remove it to train afresh"):
+        train(config, tmp_path)
 
 
 def test_refitting_learns_from_the_validation_people_too(sessions: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from device_adapters.mqtt.subscriber import DEVICE_LEVEL, MqttOptions, published
 from device_adapters.pacing import Pacer
 from device_adapters.replay import ReplayAdapter, ReplayOptions
 from device_adapters.samples import SampleBatch, StreamInfo
-from device_adapters.synthetic import CHANNELS, motion
+from device_adapters.synthetic import CHANNELS, UNITS, motion
 from device_adapters.units import si_factors
 
 NOISE = 0.05
@@ -98,7 +98,7 @@ class Simulation:
         """Publish until the session, or the time, is over.
 
         Raises:
-            InvalidStreamError: the session lacks a channel.
+            InvalidStreamError: the session, or what is synthetic, lacks a channel.
             MqttConnectionError: the broker is away, or went.
             SessionError: the session can't be read.
         """
@@ -163,7 +163,7 @@ class Simulation:
     async def _batches(self) -> AsyncIterator[SampleBatch]:
         """Yield what the wearables measure, in the order of time."""
         options = self._options
-        source = _synthetic(options) if options.session is None else self._recorded(options.session)
+        source = self._synthetic() if options.session is None else self._recorded(options.session)
         end: float | None = None
         async for batch in source:
             if end is None and options.seconds is not None:
@@ -181,10 +181,25 @@ class Simulation:
                 for name in self._copies(batch.device):
                     yield replace(batch, device=name, values=values)
 
+    async def _synthetic(self) -> AsyncIterator[SampleBatch]:
+        """Yield batches of wearables that stand and walk in turn, from now on, for ever."""
+        options = self._options
+        noise = np.random.default_rng(options.seed)
+        start = time.time()
+        names = [f"synthetic-{number + 1}" for number in range(options.devices)]
+        kind = StreamInfo(names[0], CHANNELS, UNITS, options.rate_hz, "synthetic", "counter")
+        columns = self._columns(kind)
+        for first in itertools.count(step=options.batch):
+            elapsed = np.arange(first, first + options.batch) / options.rate_hz
+            for name in names:
+                values = motion(elapsed) + noise.normal(0, NOISE, (options.batch, len(CHANNELS)))
+                yield SampleBatch(name, start + elapsed, values[:, columns].astype(np.float32))
+
     def _columns(self, info: StreamInfo) -> list[int]:
         missing = set(self._gateway.channels) - set(info.channels)
         if missing:
-            raise InvalidStreamError(info.device, f"the session lacks {', '.join(sorted(missing))}")
+            told = f"lacks {', '.join(sorted(missing))}, which the gateway expects"
+            raise InvalidStreamError(info.device, f"{told}; give a session that has all of it")
         return [info.channels.index(channel) for channel in self._gateway.channels]
 
     def _copies(self, device: str) -> list[str]:
@@ -210,15 +225,3 @@ class _Sender:
         self._samples += len(batch)
         self._messages += 1
         return Packet(times, batch.values, number, round(period, 6), batch.device)
-
-
-async def _synthetic(options: SimulationOptions) -> AsyncIterator[SampleBatch]:
-    """Yield batches of wearables that stand and walk in turn, from now on, for ever."""
-    noise = np.random.default_rng(options.seed)
-    start = time.time()
-    names = [f"synthetic-{number + 1}" for number in range(options.devices)]
-    for first in itertools.count(step=options.batch):
-        elapsed = np.arange(first, first + options.batch) / options.rate_hz
-        for name in names:
-            values = motion(elapsed) + noise.normal(0, NOISE, (options.batch, len(CHANNELS)))
-            yield SampleBatch(name, start + elapsed, values.astype(np.float32))

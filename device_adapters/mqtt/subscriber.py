@@ -32,11 +32,11 @@ from device_adapters.mqtt.payloads import (
     payload_class,
 )
 from device_adapters.mqtt.wearable import Wearable
-from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, SampleBatch, StreamInfo
-from device_adapters.units import conversion, si_factors, si_units
+from device_adapters.samples import SampleBatch, StreamInfo
+from device_adapters.units import Unit, conversion, si_factors, si_units
 
 CHANNELS = ("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z")
-UNITS = (ACCELERATION,) * 3 + (ANGULAR_VELOCITY,) * 3
+UNITS: tuple[Unit, ...] = ("m/s2", "m/s2", "m/s2", "rad/s", "rad/s", "rad/s")
 QUEUED_BATCHES = 20_000
 """Two seconds of ten thousand wearables that send a message a second."""
 
@@ -84,7 +84,7 @@ class MqttOptions(BrokerAddress, AdapterOptions):
         default={}, validate_default=True
     )  # made by its validator
     channels: tuple[str, ...] = CHANNELS
-    units: tuple[str, ...] = UNITS
+    units: tuple[Unit, ...] = UNITS
     max_devices: int = Field(default=10_000, ge=1)
     reorder_s: float = Field(default=0.5, ge=0, le=10)
 

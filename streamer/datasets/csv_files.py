@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from glob import glob
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TextIO
@@ -38,7 +39,7 @@ class ChannelColumn(Section):
         unit: its unit.
     """
 
-    column: str
+    column: str = Field(min_length=1)
     unit: Unit
 
 
@@ -46,7 +47,7 @@ class CsvLayout(Section):
     """What the files look like; the first line names the columns.
 
     Attributes:
-        files: which files, as a pattern such as `**/*.csv`.
+        files: which files, as a pattern such as `**/*.csv`; hidden ones (`.name`) are none.
         delimiter: between columns.
         time: the column of the samples' times; without it they follow each other at the rate.
         time_unit: its unit, or `iso` for dates and times.
@@ -58,12 +59,12 @@ class CsvLayout(Section):
         channels: the channels that are read, in order.
     """
 
-    files: str = "**/*.[cC][sS][vV]"
+    files: str = Field(default="**/*.[cC][sS][vV]", min_length=1)
     delimiter: str = Field(default=",", min_length=1, max_length=1)
-    time: str | None = None
+    time: str | None = Field(default=None, min_length=1)
     time_unit: Literal["s", "ms", "us", "ns", "iso"] = "s"
-    label: str | None = None
-    subject: str | None = None
+    label: str | None = Field(default=None, min_length=1)
+    subject: str | None = Field(default=None, min_length=1)
     path: str | None = None
     unlabelled: tuple[str, ...] = ()
     channels: dict[str, ChannelColumn] = Field(min_length=1)
@@ -116,23 +117,24 @@ class CsvFiles:
         self._rate_hz = rate_hz
         self._paths = self._found()
         self._pattern = self._compiled()
-        if layout.subject is None and layout.path is None:
+        if layout.subject is None and "subject" not in self._pattern.groupindex:
             self._check_stems()
 
     def _found(self) -> list[Path]:
         pattern = self._layout.files
-        try:
-            paths = sorted(path for path in self._folder.glob(pattern) if path.is_file())
-        except (ValueError, NotImplementedError) as error:
+        if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
             raise DatasetError(
                 self._dataset,
                 self._folder,
                 f"can't be searched: files = {pattern!r} is no pattern for paths below the folder, "
-                f"such as '**/*.csv': {error}",
-            ) from error
+                "such as '**/*.csv'",
+            )
+        # Unlike Path.glob it follows links to folders, and leaves out what is hidden.
+        found = sorted(glob(pattern, root_dir=self._folder, recursive=True))  # noqa: PTH207
+        paths = [path for name in found if (path := self._folder / name).is_file()]
         if not paths:
             raise DatasetError(self._dataset, self._folder, f"holds no file {pattern}")
-        return paths
+        return list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
 
     def _compiled(self) -> re.Pattern[str]:
         path = self._layout.path or ""
@@ -231,7 +233,11 @@ class CsvFiles:
             np.array(wearers or [groups.get("subject") or path.stem] * count),
         )
         self._check_wearers(path, columns.wearers)
-        return columns if columns.times is None else columns.by_wearer()
+        if columns.times is None:
+            return columns
+        columns = columns.by_wearer()
+        self._check_unit(path, columns)
+        return columns
 
     def _check_wearers(self, path: Path, wearers: NDArray[np.str_]) -> None:
         for wearer, row in zip(*np.unique(wearers, return_index=True), strict=True):
@@ -336,9 +342,7 @@ class CsvFiles:
         """Return times in seconds."""
         unit = self._layout.time_unit
         if unit != "iso":
-            times = self._numbers(path, column, texts) * TIME_UNITS[unit]
-            self._check_unit(path, column, times)
-            return times
+            return self._numbers(path, column, texts) * TIME_UNITS[unit]
         try:
             with warnings.catch_warnings():
                 # NumPy takes times of other zones to UTC, and warns that it keeps no zone.
@@ -351,13 +355,16 @@ class CsvFiles:
         seconds = moments.astype(np.int64) / 1e9
         return np.where(np.isnat(moments), np.nan, seconds)
 
-    def _check_unit(self, path: Path, column: str, times: NDArray[np.float64]) -> None:
+    def _check_unit(self, path: Path, columns: _Columns) -> None:
         """Check that no other unit of time fits the rate, where the one that is said does not."""
-        steps = np.diff(times)
+        said, column = self._layout.time_unit, self._layout.time
+        if said == "iso" or columns.times is None:
+            return
+        steps = np.diff(columns.times)[columns.wearers[1:] == columns.wearers[:-1]]
         steps = steps[steps > 0]
         if not len(steps):
             return
-        step, said = float(np.median(steps)), self._layout.time_unit
+        step = float(np.median(steps))
         for unit, seconds in TIME_UNITS.items():
             if unit != said and 0.5 < step * self._rate_hz * seconds / TIME_UNITS[said] < 2:
                 raise DatasetError(

@@ -1,6 +1,6 @@
 """What is known of a public data set, and the two shapes that all of them are read into."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from device_adapters.samples import StreamInfo
 from device_adapters.session_file import Annotation
-from streamer.resample import MAX_GAP_SECONDS
+from streamer.resample import MAX_GAP_SECONDS, are_possible
 
 UNLABELLED = -1
 """The label index of a sample or window of which nobody says what was done."""
@@ -39,7 +39,7 @@ class Recording:
         times: seconds since the epoch, rising, float64 [n].
         values: float32 [n, channels], finite.
         annotations: what was done when; stretches may be without.
-        not_finite: samples left out for a missing or infinite value.
+        without_reading: samples left out for a value that is missing, or that no sensor reads.
         out_of_order: samples left out because they are not later than the one before.
         damage: where its file stops being whole, if it does.
     """
@@ -49,7 +49,7 @@ class Recording:
     times: NDArray[np.float64]
     values: NDArray[np.float32]
     annotations: tuple[Annotation, ...]
-    not_finite: int = 0
+    without_reading: int = 0
     out_of_order: int = 0
     damage: str = ""
 
@@ -141,12 +141,12 @@ class Survey:
     recordings: int = 0
     samples: int = 0
     unlabelled: int = 0
-    not_finite: int = 0
+    without_reading: int = 0
     out_of_order: int = 0
     gaps: int = 0
 
     @classmethod
-    def of(cls, content: Iterator[Recording] | Windows) -> Self:
+    def of(cls, content: Iterable[Recording] | Windows) -> Self:
         """Return the counts of a whole content."""
         survey = cls()
         if isinstance(content, Windows):
@@ -168,7 +168,7 @@ class Survey:
             begin, end = np.searchsorted(times, (annotation.start, annotation.end))
             known[begin:end] = True
         self.unlabelled += int((~known).sum())
-        self.not_finite += recording.not_finite
+        self.without_reading += recording.without_reading
         self.out_of_order += recording.out_of_order
         self.gaps += int((np.diff(times) - 1 / rate > MAX_GAP_SECONDS + 1e-6).sum())
 
@@ -180,7 +180,7 @@ class Survey:
         self.recordings += len(windows.values)
         self.samples += windows.values.shape[0] * windows.values.shape[1]
         partial = ~np.isfinite(windows.values).all(axis=(1, 2))
-        self.not_finite += int(partial.sum()) * windows.values.shape[1]
+        self.without_reading += int(partial.sum()) * windows.values.shape[1]
         self.unlabelled += (len(windows.labels) - len(known)) * windows.values.shape[1]
 
     def __str__(self) -> str:
@@ -188,7 +188,8 @@ class Survey:
         return (
             f"{len(self.wearers)} people, {self.recordings} recordings, {self.samples} samples "
             f"({self.unlabelled} without a label), {len(self.labels)} labels; left out: "
-            f"{self.not_finite} samples with a missing value, {self.out_of_order} out of order; "
+            f"{self.without_reading} samples with a missing or impossible value, "
+            f"{self.out_of_order} out of order; "
             f"{self.gaps} gaps over {1000 * MAX_GAP_SECONDS:g} ms"
         )
 
@@ -209,11 +210,23 @@ def hour_start(number: int) -> float:
     return FIRST_SESSION_START + 3600.0 * number
 
 
-def are_rising(times: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which times are later than all before them, [n]."""
-    rising = np.ones(len(times), dtype=np.bool_)
-    rising[1:] = np.diff(np.maximum.accumulate(times)) > 0
-    return rising
+def usable(
+    times: NDArray[np.float64], values: NDArray[np.float32]
+) -> tuple[NDArray[np.intp], int, int]:
+    """Return which samples can be used.
+
+    Args:
+        times: seconds since the epoch, [n].
+        values: SI units, [n, channels].
+
+    Returns:
+        Their places; how many others have a value that is missing or that no sensor reads, or no
+        time; and how many of the rest are not later than all before them.
+    """
+    read = np.flatnonzero(np.isfinite(times) & are_possible(values).all(axis=1))
+    rising = np.ones(len(read), dtype=np.bool_)
+    rising[1:] = np.diff(np.maximum.accumulate(times[read])) > 0
+    return read[rising], len(times) - len(read), int((~rising).sum())
 
 
 def build_recording(
@@ -234,9 +247,7 @@ def build_recording(
         labels: index into `names`, or `UNLABELLED`, [n].
         names: the labels.
     """
-    finite = np.isfinite(times) & np.isfinite(values).all(axis=1)
-    rising = are_rising(times[finite])
-    kept = np.flatnonzero(finite)[rising]
+    kept, without_reading, out_of_order = usable(times, values)
     times, values, labels = times[kept], values[kept], labels[kept]
     return Recording(
         name,
@@ -244,8 +255,8 @@ def build_recording(
         times,
         values,
         tuple(_annotations(stream, times, labels, names)),
-        not_finite=int((~finite).sum()),
-        out_of_order=int((~rising).sum()),
+        without_reading=without_reading,
+        out_of_order=out_of_order,
     )
 
 

@@ -58,10 +58,15 @@ def read_description(folder: Path) -> Description:
     return Description(name=name, test=(TEST_WEARER,) if _is_share(folder) else ())
 
 
+def description_name(dataset: Dataset) -> str:
+    """Return what an imported data set is called in its description."""
+    return f"{dataset.name} ({dataset.title})"
+
+
 def write_description(folder: Path, dataset: Dataset, wearers: Container[str]) -> None:
     """Write the description of an imported data set, of which these wearers are there."""
     content = {
-        "name": f"{dataset.name} ({dataset.title})",
+        "name": description_name(dataset),
         "licence": dataset.licence,
         "rate_hz": dataset.rate_hz,
         "window": dataset.window,

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from streamer.datasets import read_dataset
 from streamer.datasets.dataset import Dataset, Survey, Windows
-from streamer.datasets.folder import write_description
+from streamer.datasets.folder import description_name, read_description, write_description
 from streamer.datasets.sessions import write_session
 from streamer.datasets.windows import WINDOWS_FILE, rename_windows, write_windows
+from streamer.errors import DatasetError
 
 
 def import_data(dataset: Dataset, data: Path, out: Path, names: Mapping[str, str]) -> Survey:
@@ -20,12 +21,14 @@ def import_data(dataset: Dataset, data: Path, out: Path, names: Mapping[str, str
         names: labels to write under other names.
 
     Raises:
-        DatasetError: the data set can't be read.
+        DatasetError: the data set can't be read, or the folder holds another one.
         SessionError: a session can't be written.
+        ConfigError: the folder has a description with a fault.
     """
     survey = Survey()
     content = read_dataset(dataset, data)
     out.mkdir(parents=True, exist_ok=True)
+    _check_own(dataset, out)
     if isinstance(content, Windows):
         survey.add_windows(content)
         write_windows(rename_windows(content, names), out / WINDOWS_FILE)
@@ -35,3 +38,11 @@ def import_data(dataset: Dataset, data: Path, out: Path, names: Mapping[str, str
             write_session(recording, out / f"{recording.name}.mcap", names)
     write_description(out, dataset, survey.wearers)
     return survey
+
+
+def _check_own(dataset: Dataset, out: Path) -> None:
+    """Check that what the folder holds already is of the same data set."""
+    held = read_description(out).name
+    filled = any(out.glob("*.mcap")) or (out / WINDOWS_FILE).is_file()
+    if filled and held != description_name(dataset):
+        raise DatasetError(dataset.name, out, f"holds {held!r} already; give another folder")

@@ -7,7 +7,7 @@ import numpy as np
 
 from device_adapters.samples import SampleBatch, StreamInfo
 from device_adapters.session_file import Annotation, SessionReader, SessionWriter
-from streamer.datasets.dataset import RESTART_SECONDS, Recording, are_rising
+from streamer.datasets.dataset import RESTART_SECONDS, Recording, usable
 from streamer.datasets.names import renamed
 
 BATCHES_PER_SECOND = 5
@@ -61,15 +61,15 @@ def read_session(path: Path) -> Iterator[Recording]:
         for part in _parts(received):
             times = np.concatenate([batch.times + batch.host_offset_s for batch in part])
             values = np.concatenate([batch.values for batch in part])
-            rising = are_rising(times)
-            disorder = int((~rising).sum())
+            kept, without_reading, out_of_order = usable(times, values)
             yield Recording(
                 path.stem,
                 stream,
-                times[rising],
-                values[rising],
+                times[kept],
+                values[kept],
                 own,
-                out_of_order=disorder,
+                without_reading=without_reading,
+                out_of_order=out_of_order,
                 damage=damage,
             )
 

@@ -146,6 +146,12 @@ def cut_windows(stretches: Iterable[Stretch], window: int, stride: int, offset: 
     return WindowSet(np.concatenate(values), np.concatenate(starts), np.concatenate(labels), window)
 
 
+def middles(stretch: Stretch, window: int) -> NDArray[np.int64]:
+    """Return the labels of all samples that can be the middle of a window."""
+    half = window // 2
+    return stretch.labels[half : max(half, len(stretch.labels) - window + half + 1)]
+
+
 def has_window(stretch: Stretch, window: int, hop: int) -> bool:
     """Return whether a stretch has room for a window whose middle is labelled."""
     return len(stretch.values) >= window and len(cut_windows([stretch], window, hop, 0)) > 0

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from streamer.datasets.dataset import SHORTEST_WINDOW, UNLABELLED, Recording, Windows
+from streamer.datasets.dataset import (
+    SHORTEST_WINDOW,
+    UNLABELLED,
+    Recording,
+    Survey,
+    Windows,
+)
 from streamer.datasets.folder import DESCRIPTION_FILE, Description, read_description, read_folder
 from streamer.datasets.names import LearntNames, renamed
 from streamer.errors import TrainingError
@@ -119,7 +125,7 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
         if has_window(stretch, window, everyone.hop):
             usable.add(stretch.wearer)
         labelled[stretch.wearer] += int(np.count_nonzero(stretch.labels != UNLABELLED))
-    validation, test = _hold_out(everyone, tuple(sorted(usable)), description)
+    validation, test = _hold_out(everyone, tuple(sorted(usable)), description, content)
     learnt = sum(count for wearer, count in labelled.items() if wearer not in test)
     data = everyone.model_copy(update={"validation": validation, "test": test})
     return TrainingConfig(
@@ -237,7 +243,10 @@ def _of_recordings(folder: Path, recordings: Sequence[Recording], learnt: Learnt
 
 
 def _hold_out(
-    data: DataConfig, wearers: tuple[str, ...], description: Description
+    data: DataConfig,
+    wearers: tuple[str, ...],
+    description: Description,
+    content: Sequence[Recording] | Windows,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return who of those with windows chooses the best epoch, and on whom accuracy is measured."""
     test = description.test
@@ -251,7 +260,8 @@ def _hold_out(
             f"{data.sessions} has labels of {len(data.validation)} people "
             f"({', '.join(data.validation)}), {len(wearers)} of them in an unbroken stretch as "
             f"long as a window of {data.window} samples; {len(test)} are tested on; it takes at "
-            "least two others, to learn from and to choose the best epoch by"
+            "least two others, to learn from and to choose the best epoch by; what was read: "
+            f"{Survey.of(content)}"
         )
     return validation, test
 

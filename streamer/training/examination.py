@@ -5,13 +5,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from device_adapters.samples import SampleBatch
+from device_adapters.samples import SampleBatch, StreamInfo
 from streamer.datasets.dataset import UNLABELLED, Recording, Survey, Windows
 from streamer.errors import TrainingError, nearest
 from streamer.stream_check import MOST_SAMPLES, Severity, StreamCheck
 from streamer.training.config import DataConfig
-from streamer.training.data import has_window, read_content, stretches_of
+from streamer.training.data import has_window, middles, read_content, stretches_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +48,26 @@ def examine(config: DataConfig) -> Examination:
     stretches = stretches_of(
         content if isinstance(content, Windows) else watch.passing(content), config, config.labels
     )
+    occurring: set[int] = set()
     doers: dict[str, set[str]] = {label: set() for label in config.labels}
     usable: set[str] = set()
     short: list[int] = []
     for stretch in stretches:
         if len(stretch.values) < config.window:
             short.append(len(stretch.values))
-        for label in np.unique(stretch.labels[stretch.labels != UNLABELLED]).tolist():
+        occurring |= _labels_in(stretch.labels)
+        for label in _labels_in(middles(stretch, config.window)):
             doers[config.labels[label]].add(stretch.wearer)
         if has_window(stretch, config.window, config.hop):
             usable.add(stretch.wearer)
     _check_held_out(config, watch.survey.wearers, usable)
-    _check_labels(config, watch.survey.labels, doers)
-    warnings = (*watch.warnings(), *_too_short(config, short), *_held_out_labels(config, doers))
+    _check_labels(config, watch.survey.labels, occurring)
+    warnings = (*watch.warnings(), *_too_short(config, short), *_unlearnt(config, doers))
     return Examination(watch.survey, warnings)
+
+
+def _labels_in(labels: NDArray[np.int64]) -> set[int]:
+    return set(np.unique(labels[labels != UNLABELLED]).tolist())
 
 
 @dataclass(slots=True)
@@ -71,10 +78,16 @@ class _Watch:
     survey: Survey = field(default_factory=Survey)
     damages: list[str] = field(default_factory=list)
     doubts: dict[str, list[str]] = field(default_factory=dict)
+    checks: dict[StreamInfo, StreamCheck] = field(default_factory=dict)
+    """Those that have not seen enough; recordings of a stream may be short, and many."""
+
+    kinds: dict[StreamInfo, str] = field(default_factory=dict)
+    """Each wearer's streams, with the first recording of each."""
 
     def passing(self, recordings: Iterator[Recording]) -> Iterator[Recording]:
         for recording in recordings:
             self.survey.add(recording)
+            self.kinds.setdefault(recording.stream, recording.name)
             yield recording
             self._judge(recording)
             if recording.damage:
@@ -84,15 +97,34 @@ class _Watch:
         told = [f"{damage}; learnt from until there" for damage in dict.fromkeys(self.damages)]
         for first, *others in self.doubts.values():
             told.append(first + (f" ({len(others)} more like it)" if others else ""))
-        return told
+        return [*told, *self._differences()]
+
+    def _differences(self) -> Iterator[str]:
+        """Tell what most recordings have and is not learnt from, since others lack it."""
+        lacking: dict[str, list[str]] = {}
+        for channel in {channel: None for stream in self.kinds for channel in stream.channels}:
+            without = [name for kind, name in self.kinds.items() if channel not in kind.channels]
+            if without and channel not in self.channels:
+                lacking.setdefault(without[0], []).append(channel)
+        for recording, channels in lacking.items():
+            yield f"{', '.join(channels)} not learnt from: recording {recording!r} has none of it"
+        rates = {stream.rate_hz: name for stream, name in self.kinds.items()}
+        if len(rates) > 1:
+            slowest = min(rates)
+            yield (
+                f"recordings of {slowest:g} to {max(rates):g} Hz; recording {rates[slowest]!r} is "
+                f"of {slowest:g} Hz"
+            )
 
     def _judge(self, recording: Recording) -> None:
-        check = StreamCheck(recording.stream, self.channels, gravity=True)
+        stream = recording.stream
+        check = self.checks.setdefault(stream, StreamCheck(stream, self.channels, gravity=True))
         first = slice(0, MOST_SAMPLES)
-        check.push(
-            SampleBatch(recording.stream.device, recording.times[first], recording.values[first])
-        )
-        for finding in check.findings or ():
+        check.push(SampleBatch(stream.device, recording.times[first], recording.values[first]))
+        if check.findings is None:
+            return
+        del self.checks[stream]
+        for finding in check.findings:
             told = finding.text
             if finding.severity is Severity.REFUSE:
                 told = f"{finding.told}; a gateway refuses such streams, so check the units"
@@ -116,13 +148,13 @@ def _check_held_out(config: DataConfig, wearers: Collection[str], usable: Collec
 
 
 def _check_labels(
-    config: DataConfig, occurring: Collection[str], doers: Mapping[str, Collection[str]]
+    config: DataConfig, published: Collection[str], occurring: Collection[int]
 ) -> None:
-    for label, wearers in doers.items():
-        if not wearers:
+    for number, label in enumerate(config.labels):
+        if number not in occurring:
             raise TrainingError(
                 f"data.labels has {label!r}, but no recording in {config.sessions} has this label; "
-                f"{nearest(label, sorted(occurring))}"
+                f"{nearest(label, sorted(published))}"
             )
 
 
@@ -134,10 +166,16 @@ def _too_short(config: DataConfig, short: Sequence[int]) -> Iterator[str]:
         )
 
 
-def _held_out_labels(config: DataConfig, doers: Mapping[str, Collection[str]]) -> Iterator[str]:
+def _unlearnt(config: DataConfig, doers: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """Tell of each label that the model will have and that nothing is left to learn it from."""
     held_out = {*config.validation, *config.test}
     for label, wearers in doers.items():
-        if held_out.issuperset(wearers):
+        if not wearers:
+            yield (
+                f"label {label!r} is in the middle of no window of {config.window} samples "
+                f"({config.window / config.rate_hz:.3g} s): nothing is left to learn it from"
+            )
+        elif held_out.issuperset(wearers):
             yield (
                 f"label {label!r} is of nobody but {', '.join(sorted(wearers))}, held out: nobody "
                 "is left to learn it from"

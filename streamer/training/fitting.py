@@ -37,6 +37,9 @@ EVALUATION_BATCH = 512
 WARM_UP = 0.3
 """Share of the steps in which the learning rate rises."""
 
+ADAM_STATE = {"step", "exp_avg", "exp_avg_sq"}
+"""What AdamW keeps of each weight."""
+
 LARGEST_ANGLE = 180.0
 """Degrees by which anything can be turned."""
 
@@ -224,18 +227,23 @@ class _Fitting:
         if arrays.get("learnt_from") != self._learnt_from:
             raise TrainingError(f"{path} has learnt from other data; remove it to train afresh")
         try:
-            self._learner.load_state_dict(_part("network", arrays))
-            self._averaged.load_state_dict(_part("averaged", arrays))
-        except RuntimeError as error:
+            self._load(arrays)
+        except (RuntimeError, LookupError, ValueError, TypeError) as error:
             raise TrainingError(
-                f"{path} is of another network; remove it to train afresh"
+                f"{path} is of another network or another version; remove it to train afresh"
             ) from error
+
+    def _load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._learner.load_state_dict(_part("network", arrays))
+        self._averaged.load_state_dict(_part("averaged", arrays))
         self._best = _part("best", arrays)
         self._random.set_state(torch.from_numpy(arrays["random"]))
         torch.set_rng_state(torch.from_numpy(arrays["dropout"]))
         self.history = History(**json.loads(str(arrays["history"])))
         groups = self._optimiser.state_dict()["param_groups"]
         moments = {index: _part(f"optimiser.{index}", arrays) for index in groups[0]["params"]}
+        if any({*own} != ADAM_STATE for own in moments.values()):
+            raise LookupError("the optimiser's state is not whole")
         self._optimiser.load_state_dict({"state": moments, "param_groups": groups})
 
     def _step(self, windows: WindowSet, rows: NDArray[np.int64], progress: float) -> float:

@@ -11,10 +11,13 @@ from device_adapters.errors import PayloadError
 from device_adapters.mqtt.payloads.cbor import dump_cbor, load_cbor
 from device_adapters.mqtt.payloads.numbers import measured_period, number, packet, shown
 from device_adapters.mqtt.payloads.payload import Packet, PayloadFormat, PayloadOptions
-from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, SI_UNITS
+from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY
 
 RELATIVE_BELOW = 2**28
 """Smaller times are relative to when the pack is read (RFC 8428, 4.5.3), which no clock told."""
+
+FACTORS = {ACCELERATION: 1.0, ANGULAR_VELOCITY: 1.0, "T": 1e6}
+"""SenML's units (RFC 8428, 12.1), and what makes those of a stream of them."""
 
 VERSION = 10
 CBOR_LABELS = {
@@ -54,7 +57,7 @@ class SenmlOptions(PayloadOptions):
 class SenmlJsonFormat(PayloadFormat):
     """SenML in JSON. Records of other names are passed over; all times must be absolute.
 
-    A unit, where it is given, must be m/s2, rad/s or uT: SenML's g is the gram.
+    A unit, where it is given, must be m/s2, rad/s or T: SenML's g is the gram.
     """
 
     Options = SenmlOptions
@@ -79,24 +82,23 @@ class SenmlJsonFormat(PayloadFormat):
             if sender not in {None, prefix}:
                 raise PayloadError(self.name, f"it is of {sender!r} and of {prefix!r}")
             sender = prefix
-            self._check_unit(record.get("u", base.get("bu")))
+            factor = self._factor(record.get("u", base.get("bu")))
             time = self._sum(base, record, "t")
             row = rows.setdefault(time, [None] * len(self._columns))
             if row[self._columns[name]] is not None:
                 raise PayloadError(self.name, f"it tells {name} twice for time {time:f}")
             if "v" not in record and "bv" not in base:
                 raise PayloadError(self.name, f"{name} at {time:f} has no number")
-            row[self._columns[name]] = self._sum(base, record, "v")
+            row[self._columns[name]] = factor * self._sum(base, record, "v")
         return self._packet(rows)
 
     @override
     def encode(self, packet: Packet) -> bytes:
         records: list[dict[str, Any]] = []
         base = float(packet.times[0])
-        units = (ACCELERATION,) * 3 + (ANGULAR_VELOCITY,) * 3
         for time, row in zip(packet.times.tolist(), packet.values.tolist(), strict=True):
-            for name, unit, value in zip(self._options.names, units, row, strict=True):
-                records.append({"n": name, "u": unit, "v": value, "t": time - base})
+            for name, value in zip(self._options.names, row, strict=True):
+                records.append({"n": name, "v": value, "t": time - base})
         records[0] = {"bn": "urn:dev:simulated/", "bt": base} | records[0]
         return self._dump(records)
 
@@ -133,9 +135,13 @@ class SenmlJsonFormat(PayloadFormat):
         start = max(name.rfind("/"), name.rfind(":")) + 1
         return name[:start], name[start:]
 
-    def _check_unit(self, unit: object) -> None:
-        if unit is not None and unit not in SI_UNITS:
-            raise PayloadError(self.name, f"unit {shown(unit)}; known are {', '.join(SI_UNITS)}")
+    def _factor(self, unit: object) -> float:
+        """Return what to multiply a value of this unit with; one that is not told is as set."""
+        if unit is None:
+            return 1.0
+        if not isinstance(unit, str) or unit not in FACTORS:
+            raise PayloadError(self.name, f"unit {shown(unit)}; known are {', '.join(FACTORS)}")
+        return FACTORS[unit]
 
     def _sum(self, base: dict[str, Any], record: dict[str, Any], key: str) -> float:
         first, last = base.get(f"b{key}", 0), record.get(key, 0)
