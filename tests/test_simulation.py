@@ -260,11 +260,13 @@ def test_the_same_seed_gives_the_same_network() -> None:
 @pytest.mark.parametrize("payload", ["raw", "json", "senml_json", "senml_cbor"])
 def test_wearables_send_the_channels_that_are_expected(payload: str) -> None:
     channels = ("gyro_z", "acc_x")
-    gateway = MqttOptions(
-        payload=payload,
-        payload_options={"names": channels} if payload.startswith("senml") else {},
-        channels=channels,
-        units=("deg/s", "g"),
+    gateway = MqttOptions.model_validate(
+        {
+            "payload": payload,
+            "payload_options": {"names": channels} if payload.startswith("senml") else {},
+            "channels": channels,
+            "units": ("deg/s", "g"),
+        }
     )
     simulation = Simulation(gateway, SimulationOptions(seconds=1, speed=None))
 
