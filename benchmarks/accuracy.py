@@ -9,6 +9,7 @@
     share-paper-recipe  that with the augmentation of `share` as well
     share-taught        `share` with the loss of a folder without a configuration: over the labels,
                         half of it towards what a teacher of random kernels and ridge says
+    share-pretrained    `share` that begins with what the other sets' training people teach
     integer-ids         the encoder of `share` with a layer over label numbers
     share-no-companding, -no-token, -no-rotation, -no-symmetries, -no-scale, -no-jitter
                         one thing switched off

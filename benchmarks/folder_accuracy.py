@@ -1,8 +1,8 @@
 """`streamer train FOLDER` beside MiniRocket and ridge, on the same test people of any folder.
 
-SHARE learns by the configuration that a folder gets that has none; its validation people only
-choose the epoch. The peer learns from them too: from windows that overlap by half, or less where
-there would be more than it can solve in a minute.
+SHARE learns by the configuration that a folder gets that has none: in the end from the people too
+who chose the epoch, as the peer does from the first. The peer learns from windows that overlap by
+half, or less where there would be more than it can solve in a minute.
 
     pip install -e '.[bench]'    (an environment of its own: aeon's numba holds numpy back)
     python benchmarks/folder_accuracy.py FOLDER --out runs/folder --json FILE

@@ -155,6 +155,7 @@ class Wearables:
     Attributes:
         count: how many.
         batch: samples in a message.
+        messages: that each of them sends.
         published: when each message left, seconds, [messages, wearables].
         due: the message that completes the first label, from 0.
     """

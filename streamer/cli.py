@@ -367,6 +367,8 @@ def suggest_labels(
     Without a server the names come from word vectors and a small vocabulary of motions. A server's
     key is read from the environment, STREAMER_CHAT_KEY.
     """
+    if out.exists():
+        raise typer.BadParameter(f"{out} is there already; give another file, or remove it")
     with _training_installed():
         from streamer.training.chat import ChatEndpoint, suggest_by_chat  # noqa: PLC0415
         from streamer.training.renaming import suggest_by_vectors, write_names  # noqa: PLC0415

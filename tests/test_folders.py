@@ -424,6 +424,7 @@ def test_plain_numbers_are_warned_of(kitchen: Path) -> None:
         (("[csv.ch", '[labels]\nshake_itt = "go"\n[csv.ch'), "shake itt.* mean 'shake it'"),
         (("[csv.ch", '[labels]\nresting = "歩"\n[csv.ch'), "labels.resting: has no word"),
         (("licence", "license"), "did you mean 'licence'"),
+        (("[csv.ch", '[labels]\nresting = "the end"\n[csv.ch'), "has the word 'end', .*own in the"),
     ],
 )
 def test_a_fault_of_a_folder_is_told_in_a_line(

@@ -319,8 +319,12 @@ def test_the_command_asks_a_server_and_writes_a_file(chat: ChatServer, tmp_path:
     assert read_names(out, published) == wanted
     assert "as published: 2 of 12 labels share a word" in done.stdout
     assert "as named:     12 of 12 labels share a word" in done.stdout
+    again = streamer("labels", "suggest", "mhealth", "--out", out, environment=environment)
+    assert again.returncode == 2
+    assert "is there already" in again.stderr
     chat.answers = [reply(b"no", 403)]
-    done = streamer("labels", "suggest", "mhealth", "--out", out, environment=environment)
+    new = tmp_path / "new.toml"
+    done = streamer("labels", "suggest", "mhealth", "--out", new, environment=environment)
     assert done.returncode == 1
     assert done.stderr == f"error: {chat.url} refused with status 403: no\n"
 
