@@ -45,4 +45,6 @@ def _check_own(dataset: Dataset, out: Path) -> None:
     held = read_description(out).name
     filled = any(out.glob("*.mcap")) or (out / WINDOWS_FILE).is_file()
     if filled and held != description_name(dataset):
-        raise DatasetError(dataset.name, out, f"holds {held!r} already; give another folder")
+        raise DatasetError(
+            dataset.name, out, f"holds {held!r} already; give another folder, or empty this one"
+        )

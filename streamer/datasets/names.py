@@ -15,7 +15,6 @@ from streamer.share.labels import END, START
 REMEDY = "give it a name of its own in the table [labels] of dataset.toml"
 NO_WORD = "has no word of letters a to z or digits"
 
-
 SPELT_OUT = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"})
 """Latin letters that are no letter with an accent; `ß` is `ss` without its case."""
 
