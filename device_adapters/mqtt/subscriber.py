@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
-import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import override
 
@@ -129,11 +128,12 @@ class MqttOptions(BrokerAddress, AdapterOptions):
     @model_validator(mode="after")
     def _describes_a_stream(self) -> Self:
         StreamInfo("any", self.channels, si_units(self.units), 1.0, "mqtt", "device")
-        payloads = self.payload_format()
-        if payloads.sensors is not None:
-            merged = payloads.merge(np.zeros((1, sum(payloads.sensors)), np.float32)).shape[1]
-            if merged != len(self.channels):
-                raise ValueError(f"{self.payload} has {merged} channels, named {self.channels}")
+        channels = self.payload_format().channels
+        if channels not in {None, len(self.channels)}:
+            raise ValueError(
+                f"{self.payload} has {channels} channels by payload_options, but channels names "
+                f"{len(self.channels)}: {', '.join(self.channels)}"
+            )
         return self
 
     def payload_format(self) -> PayloadFormat:

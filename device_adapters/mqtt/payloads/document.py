@@ -76,6 +76,7 @@ class DocumentFormat(PayloadFormat):
         self.counts = options.counts if options.counter else None
         self.counter_bits = options.counter_bits
         self.names_devices = bool(options.device)
+        self.channels = len(options.channels) or None
 
     @abstractmethod
     def _load(self, payload: bytes) -> object:

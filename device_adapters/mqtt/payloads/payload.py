@@ -45,6 +45,7 @@ class PayloadFormat(ABC):
         counter_bits: the counter starts again at 0 after 2 to the power of this.
         clock_turn_s: the device's clock starts again at 0 after this; infinite if it never does.
         names_devices: whether a payload tells which device it is of, so that the topic need not.
+        channels: how many a packet has once its sensors are merged, where the options tell it.
         sensors: the channels of each sensor, where sensors of one device are sampled apart: a row
             of a packet's values then holds one sensor's or several sensors' channels, and NaN.
         conversion: what `merge` does, for `StreamInfo.conversion`.
@@ -55,6 +56,7 @@ class PayloadFormat(ABC):
     counter_bits: int = 32
     clock_turn_s: float = float("inf")
     names_devices: bool = False
+    channels: int | None = None
     sensors: tuple[int, ...] | None = None
     conversion: str = ""
 

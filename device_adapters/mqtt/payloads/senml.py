@@ -67,6 +67,7 @@ class SenmlJsonFormat(PayloadFormat):
     @override
     def __init__(self, options: SenmlOptions) -> None:
         self._options = options
+        self.channels = len(options.names)
         self._columns = {name: column for column, name in enumerate(options.names)}
 
     @override

@@ -57,6 +57,7 @@ class SensorLoggerFormat(PayloadFormat):
         names = [options.acceleration, "gyroscope", *(["gravity"] if self._adds_gravity else [])]
         self._starts = {name: 3 * place for place, name in enumerate(names)}
         self.sensors = (3,) * len(names)
+        self.channels = 6
         self.conversion = "gravity added" if self._adds_gravity else ""
 
     @override
