@@ -10,7 +10,6 @@ from pydantic import AfterValidator
 
 from streamer.config_file import Section, read_config
 from streamer.errors import ConfigError, LabelSetError, nearest
-from streamer.share.labels import END, START
 
 REMEDY = "give it a name of its own in the table [labels] of dataset.toml"
 NO_WORD = "has no word of letters a to z or digits"
@@ -91,15 +90,11 @@ class LearntNames:
             where: what it was found in, for errors.
 
         Raises:
-            LabelSetError: it has no word, or one that is a mark of the model's, or another label
-                has become the same words.
+            LabelSetError: it has no word, or another label has become the same words.
         """
         entry, key = find_entry(published, self._given), label_key(published)
         if not entry:
             raise LabelSetError(published, f"in {where} {NO_WORD}; {REMEDY}")
-        if marks := {START, END}.intersection(self._given.get(entry, entry).split()):
-            told = f"has the word {min(marks)!r}, which marks where every label starts or ends"
-            raise LabelSetError(published, f"in {where} {told}; {REMEDY}")
         other = self._claims.setdefault(entry, key)
         if other != key:
             raise LabelSetError(

@@ -15,8 +15,9 @@ from streamer.datasets.dataset import (
     Windows,
 )
 from streamer.datasets.folder import DESCRIPTION_FILE, Description, read_description, read_folder
-from streamer.datasets.names import LearntNames, renamed
-from streamer.errors import TrainingError
+from streamer.datasets.names import REMEDY, LearntNames, renamed
+from streamer.errors import LabelSetError, TrainingError
+from streamer.share.labels import END, START
 from streamer.stream_fit import LOWEST_RATE_SHARE
 from streamer.training.config import (
     AugmentationConfig,
@@ -86,7 +87,7 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
     Raises:
         ConfigError: the folder's description has a fault.
         DatasetError: it holds nothing to learn from, or files are malformed.
-        LabelSetError: a label has no word, or two labels become the same words.
+        LabelSetError: a label has no word, or a mark of the model's, or two become the same words.
         SessionError: a session can't be read.
         TrainingError: no label or not enough people are in it, or `start` is not a finished run, or
             of a higher rate.
@@ -143,7 +144,7 @@ def find_labels(folder: Path) -> tuple[str, ...]:
     Raises:
         ConfigError: the folder's description has a fault.
         DatasetError: it holds nothing to learn from, or files are malformed.
-        LabelSetError: a label has no word, or two labels become the same words.
+        LabelSetError: a label has no word, or a mark of the model's, or two become the same words.
         SessionError: a session can't be read.
         TrainingError: the recordings have no channel in common.
     """
@@ -200,6 +201,10 @@ def _find(folder: Path, description: Description, content: Sequence[Recording] |
     else:
         found = _of_recordings(folder, content, learnt)
     learnt.check_given(folder / DESCRIPTION_FILE)
+    for label in found.labels:
+        if marks := {START, END}.intersection(label.split()):
+            told = f"has the word {min(marks)!r}, which marks where every label starts or ends"
+            raise LabelSetError(label, f"in {folder} {told}; {REMEDY}")
     return found
 
 
