@@ -35,7 +35,6 @@ from inference import (
 from streamer.share.labels import LabelSet
 from streamer.training.config import NetworkConfig
 from streamer.training.fitting import Learner
-from streamer.training.network import ShareNetwork
 from window_models import DeepConvLstm, IntegerLearner, boosted_trees, simple_features
 from window_sets import WindowTask, load_task
 
@@ -110,13 +109,8 @@ def measure(task: WindowTask) -> Iterator[Cost]:
 
 def share(model: str, row: str, config: NetworkConfig, embedding: int, windows: Windows) -> Cost:
     """Return the cost of a compiled network, with random weights."""
-    network = ShareNetwork(
-        LabelSet.from_names(SHAPE.labels),
-        SHAPE.channels,
-        config.shape,
-        hidden=config.hidden,
-        embedding=embedding,
-    ).eval()
+    config = config.model_copy(update={"embedding": embedding})
+    network = config.build(LabelSet.from_names(SHAPE.labels), SHAPE.channels).eval()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bundle.onnx"
         bundle = compiled(network, SHAPE, path)

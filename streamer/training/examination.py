@@ -102,7 +102,7 @@ class _Watch:
     def _differences(self) -> Iterator[str]:
         """Tell what most recordings have and is not learnt from, since others lack it."""
         lacking: dict[str, list[str]] = {}
-        for channel in {channel: None for stream in self.kinds for channel in stream.channels}:
+        for channel in dict.fromkeys(name for stream in self.kinds for name in stream.channels):
             without = [name for kind, name in self.kinds.items() if channel not in kind.channels]
             if without and channel not in self.channels:
                 lacking.setdefault(without[0], []).append(channel)

@@ -1,7 +1,7 @@
 """Training SHARE on annotated sessions; leaves a run folder that the compiler reads."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from streamer.training.data import (
     Stretch,
     WindowSet,
     cut_windows,
+    has_window,
     read_stretches,
     rejoin,
     transition_matrix,
@@ -281,17 +282,21 @@ class _People:
         if not learn:
             raise TrainingError(f"every wearer in {data.sessions} is held out; none is left")
 
-        def windows(wearers: Collection[str]) -> WindowSet:
+        def unlabelled(wearers: Iterable[str]) -> TrainingError:
+            return TrainingError(
+                f"no annotation of {', '.join(data.labels)} in the sessions of "
+                f"{', '.join(wearers)} in {data.sessions}"
+            )
+
+        def windows(wearers: tuple[str, ...]) -> WindowSet:
             own = [stretch for stretch in stretches if stretch.wearer in wearers]
             cut = cut_windows(own, data.window, data.hop, 0)
             if not len(cut):
-                raise TrainingError(
-                    f"no annotation of {', '.join(data.labels)} in the sessions of "
-                    f"{', '.join(wearers)} in {data.sessions}"
-                )
+                raise unlabelled(wearers)
             return cut
 
-        windows(sorted({stretch.wearer for stretch in learn}))  # or there is nothing to learn from
+        if not any(has_window(stretch, data.window, data.hop) for stretch in learn):
+            raise unlabelled(sorted({stretch.wearer for stretch in learn}))
         test = windows(data.test) if data.test else None
         return cls(learn, others, windows(data.validation), test)
 
