@@ -521,25 +521,25 @@ def test_a_session_keeps_the_names_that_it_is_given(tmp_path: Path) -> None:
     assert labels == ["stay up", "walk up stairs"]
 
 
-def corrected(path: Path, **clock: float) -> list[Recording]:
+def corrected(path: Path, set_s: float = 0.0, offset_s: float = 0.0) -> list[Recording]:
     """Return a session of two batches, before whose second the clock was corrected so."""
     first, second = cut(counted_samples(1000), [500])
     with SessionWriter(path) as writer:
         writer.add_stream(stream_info())
         writer.add_batch(first)
-        writer.add_batch(replace(second, **clock))
+        writer.add_batch(replace(second, clock_set_s=set_s, clock_offset_s=offset_s))
     return list(read_session(path))
 
 
 def test_a_host_whose_clock_was_set_back_parts_a_recording(tmp_path: Path) -> None:
-    parts = corrected(tmp_path / "a.mcap", clock_set_s=-30.0)
+    parts = corrected(tmp_path / "a.mcap", set_s=-30.0)
     assert [len(part.times) for part in parts] == [500, 500]
     assert [part.values[0, 0] for part in parts] == [0, 500]
     assert parts[1].times[0] == pytest.approx(parts[0].times[-1] + 0.02 - 30)
 
 
 def test_a_clock_that_is_corrected_a_little_costs_the_samples_between(tmp_path: Path) -> None:
-    (recording,) = corrected(tmp_path / "a.mcap", clock_offset_s=-0.1)
+    (recording,) = corrected(tmp_path / "a.mcap", offset_s=-0.1)
     assert (np.diff(recording.times) > 0).all()
     assert recording.out_of_order == 1000 - len(recording.times) == 5
 
