@@ -55,7 +55,7 @@ from streamer.share.streaming import StreamStates
 from streamer.training.compiler import write_bundle
 from streamer.training.config import NetworkConfig
 from streamer.training.graph import multiply_adds, streaming_layout
-from streamer.training.network import EncoderShape, ShareNetwork
+from streamer.training.network import ShareNetwork
 
 HOP = 16
 ROUNDS = 40
@@ -106,7 +106,10 @@ SHAPES = (
         ),
     ),
 )
-ENCODERS = {"paper": EncoderShape.paper(), "default": NetworkConfig().shape}
+ENCODERS = {
+    "paper": NetworkConfig(encoder="paper", embedding=WORD_VECTOR),
+    "default": NetworkConfig(embedding=WORD_VECTOR),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,9 +305,7 @@ def random_network(encoder: str, shape: Shape) -> ShareNetwork:
     """Return a network with the same random weights every time."""
     torch.manual_seed(0)
     label_set = LabelSet.from_names(shape.labels)
-    return ShareNetwork(
-        label_set, shape.channels, ENCODERS[encoder], embedding=WORD_VECTOR, dropout=0.0
-    ).eval()
+    return ENCODERS[encoder].build(label_set, shape.channels).eval()
 
 
 def compiled(network: ShareNetwork, shape: Shape, path: Path) -> ShareModel:

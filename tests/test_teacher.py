@@ -10,7 +10,6 @@ from torch import Tensor
 from streamer.share.labels import LabelSet
 from streamer.training.config import NetworkConfig, OptimisationConfig
 from streamer.training.data import Stretch
-from streamer.training.network import ShareNetwork
 from streamer.training.teacher import (
     MOST_CHANNELS,
     THRESHOLDS,
@@ -140,9 +139,8 @@ def test_nobody_teaches_who_is_not_asked_for() -> None:
 
 
 def test_a_network_learns_from_its_teacher_as_much_as_asked() -> None:
-    network = ShareNetwork(
-        LabelSet.from_names(("rest", "shake it")), 3, NetworkConfig(dilations=(1, 2)).shape
-    ).eval()
+    label_set = LabelSet.from_names(("rest", "shake it"))
+    network = NetworkConfig(dilations=(1, 2)).build(label_set, channels=3).eval()
     teacher = teacher_of(people("anna", "ben"))
     windows = windows_of(swinging("eve", 1, 99))
 

@@ -349,11 +349,11 @@ class ShareNetwork(nn.Module):
         channels: int,
         shape: EncoderShape,
         *,
-        hidden: int = 128,
-        embedding: int = 64,
-        dropout: float = 0.5,
-        encoder_dropout: float = 0.1,
-        feature_dropout: float = 0.2,
+        hidden: int,
+        embedding: int,
+        dropout: float = 0.0,
+        encoder_dropout: float = 0.0,
+        feature_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.label_set = label_set
