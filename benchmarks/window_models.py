@@ -293,5 +293,9 @@ def _teach(
 ) -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
-    fit(learner, sampler, None, augmentation, options, labels=labels, checkpoint=checkpoint)
+    worn = [np.arange(sampler.values.shape[1]).reshape(-1, 3).tolist()]
+    fit(
+        learner, sampler, None, augmentation, options,
+        labels=labels, devices=worn, checkpoint=checkpoint,
+    )  # fmt: skip
     checkpoint.unlink()

@@ -8,7 +8,6 @@ waist (HAPT), a sensor at the hip (USC-HAD), a watch (WISDM 2019).
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from device_adapters.samples import (
     StreamInfo,
 )
 from streamer.resample import LARGEST_READING, are_possible
+from streamer.sensors import sensors_of
 
 CHECKED_SECONDS = 5.0
 """Several steps of a walk, many times a free fall."""
@@ -61,7 +61,6 @@ that stop below are not at the end of a range."""
 CLIPPED_SHARE = 0.1
 """So many samples at exactly a channel's extreme were cut off; lone impacts may be."""
 
-AXES = ("_x", "_y", "_z")
 Values = NDArray[np.float64]
 
 
@@ -139,26 +138,15 @@ class StreamCheck:
                 "check the sensors and how the adapter reads them",
             )
             return
-        for sensor, axes in _sensors(self._channels):
-            vectors = values[:, axes]
-            if units[axes[0]] == ANGULAR_VELOCITY:
-                yield from _turn_findings(sensor, vectors)
-            if units[axes[0]] == ACCELERATION and self._gravity:
-                yield from _acceleration_findings(sensor, vectors)
+        for sensor in sensors_of(self._channels):
+            vectors, unit = values[:, sensor.axes], units[sensor.axes[0]]
+            if unit == ANGULAR_VELOCITY:
+                yield from _turn_findings(sensor.name, vectors)
+            if unit == ACCELERATION and self._gravity:
+                yield from _acceleration_findings(sensor.name, vectors)
         still = (values == values[0]).all(axis=0)
         yield from _dead_findings(self._channels, still)
         yield from _clipped_findings(self._channels, units, values, still)
-
-
-@cache
-def _sensors(channels: tuple[str, ...]) -> tuple[tuple[str, list[int]], ...]:
-    """Return each sensor that has all three axes: `chest_acc` for `chest_acc_x` and so on."""
-    sensors = [name.removesuffix(AXES[0]) for name in channels if name.endswith(AXES[0])]
-    return tuple(
-        (sensor, [channels.index(sensor + axis) for axis in AXES])
-        for sensor in sensors
-        if {sensor + axis for axis in AXES} <= set(channels)
-    )
 
 
 def _acceleration_findings(sensor: str, vectors: Values) -> Iterator[Finding]:

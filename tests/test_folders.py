@@ -123,6 +123,22 @@ def test_csv_files_are_read_as_described(kitchen: Path) -> None:
     assert first.values[100:200, 3].max() == pytest.approx(np.deg2rad(150), rel=0.4)
 
 
+def test_devices_worn_apart_are_turned_apart(kitchen: Path) -> None:
+    path = kitchen / "dataset.toml"
+    one = configure(kitchen)
+    assert one.augmentation.turned_apart == ()
+    assert one.devices == [[(0, 1, 2), (3, 4, 5)]]
+    apart = DESCRIPTION.replace("acc_", "wrist_acc_").replace("gyro_", "hip_gyro_")
+    path.write_text(apart)
+    config = configure(kitchen)
+    assert config.augmentation.turned_apart == ("wrist", "hip")
+    assert config.devices == [[(0, 1, 2)], [(3, 4, 5)]]
+    path.write_text(apart.replace("hip_gyro_z", "pulse"))
+    config = configure(kitchen)
+    assert config.augmentation.rotation_degrees == one.augmentation.rotation_degrees
+    assert config.devices == [[(0, 1, 2)]]
+
+
 @pytest.mark.timeout(TRAINING_SECONDS + 20)
 def test_a_folder_becomes_a_bundle_by_one_command(kitchen: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "kitchen.onnx"

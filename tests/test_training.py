@@ -31,7 +31,7 @@ from streamer.training.augmentation import (
     mix,
     scale,
     teacher_forcing,
-    turn_sensors,
+    turn_devices,
     warp_time,
     wear_otherwise,
 )
@@ -63,6 +63,7 @@ from test_datasets import write_wisdm
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted((ROOT / "configs" / "train").glob("*.toml"))
+ONE_DEVICE = [[(0, 1, 2)]]
 SEQUENCES = st.lists(st.lists(st.integers(2, 30), min_size=1, max_size=5), min_size=1, max_size=30)
 
 
@@ -94,10 +95,11 @@ def test_the_decoder_is_taught_every_word_and_the_end(labels: list[list[int]]) -
         assert wanted == [*label, 1, *[IGNORED] * (len(wanted) - len(label) - 1)]
 
 
-def test_turning_keeps_lengths_and_turns_all_sensors_alike() -> None:
+def test_turning_keeps_lengths_and_turns_a_devices_sensors_alike() -> None:
     windows = torch.randn(8, 20, 6, generator=generator())
     windows[:, :, 3:] = windows[:, :, :3]
-    turned = turn_sensors(windows, torch.full((8,), 30.0), generator(1))
+    one = [torch.arange(6).view(2, 3)]
+    turned = turn_devices(windows, one, torch.full((8,), 30.0), generator(1))
     lengths = windows.view(8, 20, 2, 3).norm(dim=3)
     assert torch.allclose(turned.view(8, 20, 2, 3).norm(dim=3), lengths, atol=1e-4)
     assert torch.allclose(turned[:, :, :3], turned[:, :, 3:], atol=1e-5)
@@ -105,10 +107,22 @@ def test_turning_keeps_lengths_and_turns_all_sensors_alike() -> None:
     assert cosines.min() >= np.cos(np.deg2rad(30)) - 1e-4
     assert not torch.allclose(turned, windows)
     degrees = torch.tensor([0.0] * 4 + [180.0] * 4)
-    turned = turn_sensors(windows, degrees, generator(1))
+    turned = turn_devices(windows, one, degrees, generator(1))
     assert torch.allclose(turned[:4], windows[:4], atol=1e-6)
     cosines = torch.nn.functional.cosine_similarity(turned[4:], windows[4:], dim=2)
     assert cosines.min() < 0
+
+
+def test_devices_are_turned_apart_and_what_is_no_sensor_is_not() -> None:
+    windows = torch.randn(8, 20, 1, generator=generator()).expand(8, 20, 7).contiguous()
+    axes = [torch.tensor([[1, 2, 3]]), torch.tensor([[4, 5, 6]])]
+    turned = turn_devices(windows, axes, torch.full((8,), 90.0), generator(1))
+    assert torch.equal(turned[:, :, 0], windows[:, :, 0])
+    one, other = turned[:, :, 1:4], turned[:, :, 4:]
+    assert torch.allclose(one.norm(dim=2), other.norm(dim=2), atol=1e-4)
+    cosines = torch.nn.functional.cosine_similarity(one, other, dim=2)
+    assert cosines.min() < 0.9
+    assert torch.allclose(cosines, cosines[:, :1].expand(8, 20), atol=1e-4)
 
 
 def test_symmetries_turn_signs_of_the_share_asked_for_each_on_its_own() -> None:
@@ -455,7 +469,7 @@ def test_rare_labels_weigh_as_much_more_as_asked(balance: float) -> None:
     learner = WordLearner(build_network(configuration(Path())), token=0.0)
     options = OptimisationConfig(balance=balance)
     weights = _Fitting(
-        learner, sampler, None, AugmentationConfig(), options, ("a", "b")
+        learner, sampler, None, AugmentationConfig(), options, ("a", "b"), ONE_DEVICE
     )._label_weights
     assert weights[0] / weights[1] == pytest.approx(9**balance, rel=1e-5)
 
@@ -747,7 +761,9 @@ def test_the_share_asked_for_of_those_who_may_lie_any_way_is_turned_by_any_angle
     augmentation = AugmentationConfig(
         rotation_degrees=10.0, turned_freely=("lie",), symmetry_share=0.25
     )
-    fitting = _Fitting(learner, sampler, None, augmentation, OptimisationConfig(), ("sit", "lie"))
+    fitting = _Fitting(
+        learner, sampler, None, augmentation, OptimisationConfig(), ("sit", "lie"), ONE_DEVICE
+    )
     labels = torch.arange(2).repeat(4000)
     angles = fitting._largest_angles(labels)
     assert (angles[labels == 0] == 10).all()
@@ -774,6 +790,13 @@ def test_only_labels_of_the_configuration_are_turned_freely(sessions: Path) -> N
     config = configuration(sessions).model_dump()
     config["augmentation"]["turned_freely"] = ["sleep"]
     with pytest.raises(ValueError, match=r"'sleep', none of data.labels: "):
+        TrainingConfig.model_validate(config)
+
+
+def test_only_places_of_the_channels_are_turned_apart(sessions: Path) -> None:
+    config = configuration(sessions).model_dump()
+    config["augmentation"]["turned_apart"] = ["wrist"]
+    with pytest.raises(ValueError, match=r"'wrist', but the sensors .* begin with no place"):
         TrainingConfig.model_validate(config)
 
 

@@ -46,20 +46,22 @@ def teacher_forcing(labels: list[list[int]], start: int, end: int) -> tuple[Tens
     return inputs, targets
 
 
-def turn_sensors(windows: Tensor, degrees: Tensor, generator: torch.Generator) -> Tensor:
-    """Rotate every three-axis sensor of a window alike, about a random axis by up to `degrees`.
+def turn_devices(
+    windows: Tensor, devices: Sequence[Tensor], degrees: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Rotate each device's sensors alike, about a random axis by up to `degrees`.
 
     Args:
-        windows: [batch, time, channels], channels a multiple of three, three axes each.
+        windows: [batch, time, channels].
+        devices: of each the channels of its sensors' axes x, y and z, int64 [sensors, 3].
         degrees: each window's largest angle: how much askew a device may be worn, [batch].
         generator: the source of randomness.
     """
-    batch, time, channels = windows.shape
-    axis = functional.normalize(torch.randn(batch, 3, generator=generator), dim=1)
-    angle = torch.deg2rad(degrees[:, None] * (2 * torch.rand(batch, 1, generator=generator) - 1))
-    rotation: Tensor = torch.linalg.matrix_exp(_cross_matrices(axis * angle))
-    turned = windows.view(batch, time, channels // 3, 3) @ rotation[:, None]
-    return turned.reshape(batch, time, channels)
+    turned = windows.clone()
+    for axes in devices:
+        rotations = _rotations(degrees, generator)
+        turned[:, :, axes] = windows[:, :, axes] @ rotations[:, None]
+    return turned
 
 
 def wear_otherwise(
@@ -135,6 +137,15 @@ def mix(
     own = torch.maximum(share, 1 - share)
     blended = windows[partners].lerp(windows, own[:, None, None])
     return blended, partners, own
+
+
+def _rotations(degrees: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a rotation about a random axis by up to each of these angles, [batch, 3, 3]."""
+    batch = len(degrees)
+    axis = functional.normalize(torch.randn(batch, 3, generator=generator), dim=1)
+    angle = torch.deg2rad(degrees[:, None] * (2 * torch.rand(batch, 1, generator=generator) - 1))
+    rotations: Tensor = torch.linalg.matrix_exp(_cross_matrices(axis * angle))
+    return rotations
 
 
 def _cross_matrices(vectors: Tensor) -> Tensor:

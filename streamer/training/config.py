@@ -1,6 +1,5 @@
 """What `streamer train` can be told, as tables of a TOML file."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -9,6 +8,7 @@ from pydantic import Field, model_validator
 from streamer.config_file import Section
 from streamer.datasets.dataset import HIGHEST_RATE_HZ, SHORTEST_WINDOW
 from streamer.datasets.names import GivenNames
+from streamer.sensors import sensors_of
 from streamer.share.labels import LabelSet
 from streamer.training.network import EncoderShape, PoolingName, ShareNetwork
 from streamer.training.word_vectors import WordsConfig
@@ -146,7 +146,9 @@ class AugmentationConfig(Section):
             its sign, and of the rotation, whose vectors are axial, the other two.
         symmetry_share: probability with which each of them is applied to a window, and with which
             one of `turned_freely` is.
-        rotation_degrees: largest angle by which the sensors are turned.
+        rotation_degrees: largest angle by which sensors of three axes are turned.
+        turned_apart: places where devices are worn, as their sensors' names begin; each device is
+            turned on its own, by another angle. Sensors of no such name are one device more.
         turned_freely: labels of those who may lie any way; their sensors are turned by any angle.
         scale: standard deviation of each channel's factor.
         jitter: standard deviation of the noise, as a share of each channel's own.
@@ -158,6 +160,7 @@ class AugmentationConfig(Section):
     symmetries: tuple[tuple[Literal[-1, 1], ...], ...] = ()
     symmetry_share: float = Field(default=0.25, ge=0, le=1)
     rotation_degrees: float = Field(default=45.0, ge=0, le=180)
+    turned_apart: tuple[str, ...] = ()
     turned_freely: tuple[str, ...] = ()
     scale: float = Field(default=0.05, ge=0)
     jitter: float = Field(default=0.02, ge=0)
@@ -230,14 +233,21 @@ class TrainingConfig(Section):
     optimisation: OptimisationConfig = OptimisationConfig()
 
     @model_validator(mode="after")
-    def _only_triples_are_turned(self) -> Self:
-        if in_triples(self.data.channels):
-            return self
+    def _only_sensors_of_three_axes_are_turned(self) -> Self:
+        sensors = sensors_of(self.data.channels)
         for name, nothing in (("rotation_degrees", "0"), ("turned_freely", "empty")):
-            if getattr(self.augmentation, name):
+            if getattr(self.augmentation, name) and not sensors:
                 raise ValueError(
-                    f"augmentation.{name} must be {nothing}: data.channels are no triples of axes "
-                    "named _x, _y, _z, which could be turned"
+                    f"augmentation.{name} must be {nothing}: data.channels have no sensor with "
+                    "three axes named _x, _y, _z, which could be turned"
+                )
+        places = {sensor.place for sensor in sensors}
+        for place in self.augmentation.turned_apart:
+            if place not in places:
+                known = ", ".join(sorted(filter(None, places))) or "no place"
+                raise ValueError(
+                    f"augmentation.turned_apart has {place!r}, but the sensors in data.channels "
+                    f"begin with {known}"
                 )
         return self
 
@@ -270,8 +280,11 @@ class TrainingConfig(Section):
                 )
         return self
 
-
-def in_triples(channels: Sequence[str]) -> bool:
-    """Return whether the channels are sensors of three axes, in the order x, y, z."""
-    triples = [channels[start : start + 3] for start in range(0, len(channels), 3)]
-    return all([name[-2:] for name in triple] == ["_x", "_y", "_z"] for triple in triples)
+    @property
+    def devices(self) -> list[list[tuple[int, ...]]]:
+        """Of each device that is turned on its own the channels of its sensors' axes."""
+        devices: dict[str, list[tuple[int, ...]]] = {}
+        for sensor in sensors_of(self.data.channels):
+            apart = sensor.place in self.augmentation.turned_apart
+            devices.setdefault(sensor.place if apart else "", []).append(sensor.axes)
+        return list(devices.values())

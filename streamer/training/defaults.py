@@ -17,6 +17,7 @@ from streamer.datasets.dataset import (
 from streamer.datasets.folder import DESCRIPTION_FILE, Description, read_description, read_folder
 from streamer.datasets.names import REMEDY, LearntNames, renamed
 from streamer.errors import LabelSetError, TrainingError
+from streamer.sensors import places_of, sensors_of
 from streamer.share.labels import END, START
 from streamer.stream_fit import LOWEST_RATE_SHARE
 from streamer.training.config import (
@@ -25,7 +26,6 @@ from streamer.training.config import (
     NetworkConfig,
     OptimisationConfig,
     TrainingConfig,
-    in_triples,
 )
 from streamer.training.data import has_window, stretches_of
 from streamer.training.trainer import read_run_config
@@ -280,11 +280,12 @@ def _network(window: int) -> NetworkConfig:
 
 
 def _augmentation(found: _Found) -> AugmentationConfig:
-    """Return the default augmentation, without turns of what are not sensors' three axes."""
+    """Return the default augmentation; what are not sensors' three axes can't be turned."""
     usual = AugmentationConfig(token=0.0)
-    if in_triples(found.channels):
-        return usual
-    return usual.model_copy(update={"rotation_degrees": 0.0})
+    sensors = sensors_of(found.channels)
+    if not sensors:
+        return usual.model_copy(update={"rotation_degrees": 0.0})
+    return usual.model_copy(update={"turned_apart": places_of(sensors, found.units)})
 
 
 def _optimisation(samples: int, window: int, published: int | None) -> OptimisationConfig:

@@ -25,7 +25,7 @@ from streamer.training.augmentation import (
     jitter,
     mix,
     scale,
-    turn_sensors,
+    turn_devices,
     warp_time,
     wear_otherwise,
 )
@@ -36,6 +36,9 @@ from streamer.training.sampling import WindowSampler
 EVALUATION_BATCH = 512
 WARM_UP = 0.3
 """Share of the steps in which the learning rate rises."""
+
+Devices = Sequence[Sequence[Sequence[int]]]
+"""[devices, sensors, 3]."""
 
 ADAM_STATE = {"step", "exp_avg", "exp_avg_sq"}
 """What AdamW keeps of each weight."""
@@ -80,6 +83,7 @@ def fit(
     options: OptimisationConfig,
     *,
     labels: Sequence[str],
+    devices: Devices,
     checkpoint: Path | None = None,
     watch: Callable[[History], None] = lambda _: None,
 ) -> History:
@@ -92,13 +96,14 @@ def fit(
         augmentation: what is changed at random.
         options: how.
         labels: their names.
+        devices: of each that is turned on its own the channels of its sensors' axes.
         checkpoint: file that each epoch leaves, and from which an interrupted fit goes on.
         watch: told after every epoch.
 
     Raises:
         TrainingError: the checkpoint is not of this fit, or there are not even two windows.
     """
-    fitting = _Fitting(learner, sampler, held_out, augmentation, options, labels)
+    fitting = _Fitting(learner, sampler, held_out, augmentation, options, labels, devices)
     if checkpoint is not None and checkpoint.exists():
         fitting.restore(checkpoint)
     while not fitting.finished:
@@ -142,6 +147,7 @@ class _Fitting:
         augmentation: AugmentationConfig,
         options: OptimisationConfig,
         labels: Sequence[str],
+        devices: Devices,
     ) -> None:
         self._sampler = sampler
         self._learnt_from = sampler.digest()
@@ -162,6 +168,7 @@ class _Fitting:
         counts = np.maximum(sampler.label_counts(len(labels)), 1)
         weights = (counts.mean() / counts) ** options.balance
         self._label_weights = torch.from_numpy(weights.astype(np.float32))
+        self._devices = [torch.tensor(axes) for axes in devices]
         self._freely = torch.tensor([name in augmentation.turned_freely for name in labels])
         self._best: dict[str, Tensor] = {}
         self.history = History()
@@ -266,7 +273,8 @@ class _Fitting:
             share = chosen.symmetry_share
             windows = wear_otherwise(windows, chosen.symmetries, share, random)
         if chosen.rotation_degrees or chosen.turned_freely:
-            windows = turn_sensors(windows, self._largest_angles(labels), random)
+            angles = self._largest_angles(labels)
+            windows = turn_devices(windows, self._devices, angles, random)
         if chosen.scale:
             windows = scale(windows, chosen.scale, random)
         if chosen.jitter:

@@ -220,6 +220,7 @@ def _fitted(
         config.augmentation,
         options,
         labels=config.data.labels,
+        devices=config.devices,
         checkpoint=checkpoint,
         watch=_Watch(bar, options.epochs, "once more" if validation is None else "training"),
     )
