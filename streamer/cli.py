@@ -309,6 +309,8 @@ def _tell_of(config: "TrainingConfig") -> None:
         f"the best epoch is chosen by {', '.join(config.data.validation)}; "
         f"measured on {', '.join(config.data.test) or 'nobody'}"
     )
+    if places := config.augmentation.turned_apart:
+        typer.echo(f"worn apart, so turned apart at random: {', '.join(places)}")
     if config.optimisation.refit:
         typer.echo("in the end whoever chooses the epoch is learnt from too")
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from conftest import EPOCH, worn_samples
 from device_adapters.samples import ACCELERATION, STANDARD_GRAVITY, SampleBatch, StreamInfo
 from device_adapters.session_file import Annotation, SessionWriter
-from streamer.cli import app
+from streamer.cli import _tell_of, app
 from streamer.datasets.dataset import Survey, Windows
 from streamer.datasets.folder import read_description, read_folder
 from streamer.datasets.names import plain_words, read_names
@@ -123,7 +123,9 @@ def test_csv_files_are_read_as_described(kitchen: Path) -> None:
     assert first.values[100:200, 3].max() == pytest.approx(np.deg2rad(150), rel=0.4)
 
 
-def test_devices_worn_apart_are_turned_apart(kitchen: Path) -> None:
+def test_devices_worn_apart_are_turned_apart(
+    kitchen: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = kitchen / "dataset.toml"
     one = configure(kitchen)
     assert one.augmentation.turned_apart == ()
@@ -133,6 +135,8 @@ def test_devices_worn_apart_are_turned_apart(kitchen: Path) -> None:
     config = configure(kitchen)
     assert config.augmentation.turned_apart == ("wrist", "hip")
     assert config.devices == [[(0, 1, 2)], [(3, 4, 5)]]
+    _tell_of(config)
+    assert "worn apart, so turned apart at random: wrist, hip\n" in capsys.readouterr().out
     path.write_text(apart.replace("hip_gyro_z", "pulse"))
     config = configure(kitchen)
     assert config.augmentation.rotation_degrees == one.augmentation.rotation_degrees
