@@ -8,7 +8,7 @@ AXES = ("_x", "_y", "_z")
 
 
 @dataclass(frozen=True, slots=True)
-class Sensor:
+class TriaxialSensor:
     """A sensor of three axes.
 
     Attributes:
@@ -31,17 +31,17 @@ class Sensor:
 
 
 @cache
-def sensors_of(channels: tuple[str, ...]) -> tuple[Sensor, ...]:
+def triaxial_sensors(channels: tuple[str, ...]) -> tuple[TriaxialSensor, ...]:
     """Return each sensor that has all three axes."""
     names = [name.removesuffix(AXES[0]) for name in channels if name.endswith(AXES[0])]
     return tuple(
-        Sensor(name, tuple(channels.index(name + axis) for axis in AXES))
+        TriaxialSensor(name, tuple(channels.index(name + axis) for axis in AXES))
         for name in names
         if {name + axis for axis in AXES} <= set(channels)
     )
 
 
-def places_of(sensors: Sequence[Sensor], units: Sequence[str]) -> tuple[str, ...]:
+def places_of(sensors: Sequence[TriaxialSensor], units: Sequence[str]) -> tuple[str, ...]:
     """Return the places at which several devices are worn, as the sensors' names tell.
 
     They do where each begins with a place and ends with a kind, which is measured in one unit

@@ -21,7 +21,7 @@ from device_adapters.samples import (
     StreamInfo,
 )
 from streamer.resample import LARGEST_READING, are_possible
-from streamer.sensors import sensors_of
+from streamer.sensors import triaxial_sensors
 
 CHECKED_SECONDS = 5.0
 """Several steps of a walk, many times a free fall."""
@@ -138,7 +138,7 @@ class StreamCheck:
                 "check the sensors and how the adapter reads them",
             )
             return
-        for sensor in sensors_of(self._channels):
+        for sensor in triaxial_sensors(self._channels):
             vectors, unit = values[:, sensor.axes], units[sensor.axes[0]]
             if unit == ANGULAR_VELOCITY:
                 yield from _turn_findings(sensor.name, vectors)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamer.sensors import Sensor, places_of, sensors_of
+from streamer.sensors import TriaxialSensor, places_of, triaxial_sensors
 
 ACC, GYRO = "m/s2", "rad/s"
 
@@ -13,8 +13,8 @@ def channels(*sensors: str) -> tuple[str, ...]:
 
 def test_a_sensor_has_three_axes_in_whatever_order_they_come() -> None:
     names = ("pulse", "acc_z", "acc_x", "gyro_x", "gyro_y", "acc_y", "chest_acc_x")
-    assert sensors_of(names) == (Sensor("acc", (2, 5, 1)),)
-    assert sensors_of(("acc0", "acc1", "acc2")) == ()
+    assert triaxial_sensors(names) == (TriaxialSensor("acc", (2, 5, 1)),)
+    assert triaxial_sensors(("acc0", "acc1", "acc2")) == ()
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ def test_places_are_told_by_names_that_begin_with_them(
     sensors: tuple[str, ...], units: tuple[str, ...], places: tuple[str, ...]
 ) -> None:
     each_axis = [unit for unit in units for _ in "xyz"]
-    assert places_of(sensors_of(channels(*sensors)), each_axis) == places
+    assert places_of(triaxial_sensors(channels(*sensors)), each_axis) == places

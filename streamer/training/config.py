@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from streamer.config_file import Section
 from streamer.datasets.dataset import HIGHEST_RATE_HZ, SHORTEST_WINDOW
 from streamer.datasets.names import GivenNames
-from streamer.sensors import sensors_of
+from streamer.sensors import triaxial_sensors
 from streamer.share.labels import LabelSet
 from streamer.training.network import EncoderShape, PoolingName, ShareNetwork
 from streamer.training.word_vectors import WordsConfig
@@ -234,7 +234,7 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _only_sensors_of_three_axes_are_turned(self) -> Self:
-        sensors = sensors_of(self.data.channels)
+        sensors = triaxial_sensors(self.data.channels)
         for name, nothing in (("rotation_degrees", "0"), ("turned_freely", "empty")):
             if getattr(self.augmentation, name) and not sensors:
                 raise ValueError(
@@ -284,7 +284,7 @@ class TrainingConfig(Section):
     def devices(self) -> list[list[tuple[int, ...]]]:
         """Of each device that is turned on its own the channels of its sensors' axes."""
         devices: dict[str, list[tuple[int, ...]]] = {}
-        for sensor in sensors_of(self.data.channels):
+        for sensor in triaxial_sensors(self.data.channels):
             apart = sensor.place in self.augmentation.turned_apart
             devices.setdefault(sensor.place if apart else "", []).append(sensor.axes)
         return list(devices.values())

@@ -17,7 +17,7 @@ from streamer.datasets.dataset import (
 from streamer.datasets.folder import DESCRIPTION_FILE, Description, read_description, read_folder
 from streamer.datasets.names import REMEDY, LearntNames, renamed
 from streamer.errors import LabelSetError, TrainingError
-from streamer.sensors import places_of, sensors_of
+from streamer.sensors import places_of, triaxial_sensors
 from streamer.share.labels import END, START
 from streamer.stream_fit import LOWEST_RATE_SHARE
 from streamer.training.config import (
@@ -282,7 +282,7 @@ def _network(window: int) -> NetworkConfig:
 def _augmentation(found: _Found) -> AugmentationConfig:
     """Return the default augmentation; what are not sensors' three axes can't be turned."""
     usual = AugmentationConfig(token=0.0)
-    sensors = sensors_of(found.channels)
+    sensors = triaxial_sensors(found.channels)
     if not sensors:
         return usual.model_copy(update={"rotation_degrees": 0.0})
     return usual.model_copy(update={"turned_apart": places_of(sensors, found.units)})
