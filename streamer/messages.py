@@ -146,7 +146,7 @@ def parse_label(topic: str, payload: bytes) -> Label:
     """
     try:
         label = _decode_label(payload)
-    except (DecodeError, UnicodeDecodeError) as error:
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MessageError(topic, f"is no label: {error}") from error
     fault = next(_faults(label), None)
     if fault is not None:

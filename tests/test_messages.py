@@ -47,6 +47,13 @@ def test_what_is_no_label_is_told_with_its_topic(payload: bytes) -> None:
         parse_label("har/x/y/activity", payload)
 
 
+def test_what_is_nested_too_deep_is_no_label() -> None:
+    deep = b"[" * 5000 + b"]" * 5000
+    payload = LABEL.to_json().replace(b"{", b'{"x":' + deep + b",", 1)
+    with pytest.raises(MessageError, match="har/x/y/activity"):
+        parse_label("har/x/y/activity", payload)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
