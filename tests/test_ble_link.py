@@ -14,11 +14,11 @@ import pytest
 from blockbuster import BlockBuster
 from pydantic import ValidationError
 
-from conftest import forget_bluez, needs
+from conftest import counted_samples, forget_bluez, needs, stream_info
 from device_adapters.ble import connection, scanner
 from device_adapters.ble.adapter import QUEUED_BATCHES, BleAdapter, BleOptions
 from device_adapters.ble.formats import polar
-from device_adapters.ble.link import LinkState
+from device_adapters.ble.link import Link, LinkState
 from device_adapters.ble.wearable import WearableOptions
 from device_adapters.errors import UnrecognisedWearableError
 from device_adapters.samples import STANDARD_GRAVITY, SampleBatch
@@ -319,6 +319,19 @@ async def test_a_stream_goes_on_when_d_bus_itself_is_started_anew(
         taking.cancel()
     bus.stop()
     await forget_bluez()
+
+
+async def test_what_is_lost_while_a_link_is_away_is_counted_once() -> None:
+    received: list[SampleBatch] = []
+    options = WearableOptions(name="wrist", format="polar")
+    link = Link(options, scanner.Scanner(None), set(), received.append)
+    link.info = stream_info()
+    samples = counted_samples(50)
+    for part, lost in ((slice(0, 10), 0), (slice(40, 50), 12)):
+        link._state = LinkState.CONNECTING
+        link._received(SampleBatch("wrist", samples.times[part], samples.values[part], lost))
+    assert [batch.lost for batch in received] == [0, 30]
+    assert link.lost == 30
 
 
 @pytest.mark.parametrize("step", [-3600.0, 3600.0])

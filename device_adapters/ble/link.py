@@ -306,9 +306,9 @@ class Link:
         if self._state is not LinkState.STREAMING:
             self._state = LinkState.STREAMING
             self._backoff.succeeded()
-            batch = dataclasses.replace(
-                batch, lost=batch.lost + self._missed(batch, self.info.rate_hz)
-            )
+            # What the batch itself tells lies between the two as well.
+            lost = max(batch.lost, self._missed(batch, self.info.rate_hz))
+            batch = dataclasses.replace(batch, lost=lost)
         if set_by := host_clock.set_by():
             batch = dataclasses.replace(batch, clock_set_s=set_by)
         self._heard_at = now
