@@ -146,7 +146,7 @@ class SessionWriter:
         columns = np.ascontiguousarray(batch.values.T)
         payload = orjson.dumps(
             {
-                "times": batch.times,
+                "times": np.ascontiguousarray(batch.times),
                 "values": dict(zip(info.channels, columns, strict=True)),
                 "lost": batch.lost,
                 "clock_offset_s": batch.clock_offset_s,
@@ -288,6 +288,8 @@ class SessionReader:
         if channel.id in self._streams:
             info = self._streams[channel.id]
             batch = self._batch(info, message.data)
+            if not len(batch):
+                return ()
             if self._latest[info.device] is info:
                 return (batch,)
             self._latest[info.device] = info

@@ -2,6 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,6 +52,30 @@ def test_batches_come_back_bit_by_bit(
     assert read.times.tobytes() == batch.times.tobytes()
     assert read.values.tobytes() == batch.values.tobytes()
     assert read.lost == lost
+
+
+def test_times_need_not_lie_side_by_side(tmp_path: Path) -> None:
+    path = tmp_path / "session.mcap"
+    every = counted_samples(20)
+    second = SampleBatch("wrist", every.times[::2], every.values[::2])
+    with SessionWriter(path) as writer:
+        writer.add_stream(stream_info())
+        writer.add_batch(second)
+    (read,) = (event for event in SessionReader(path) if isinstance(event, SampleBatch))
+    assert np.array_equal(read.times, second.times)
+
+
+def test_a_batch_of_nothing_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "session.mcap"
+    empty = {"times": [], "values": {channel: [] for channel in CHANNELS}, "lost": 0}
+    with SessionWriter(path) as writer:
+        writer.add_stream(stream_info())
+        writer._add(writer._streams["wrist"][1], EPOCH, orjson.dumps(empty))
+        writer.add_batch(counted_samples(20))
+    info, batch = list(SessionReader(path))
+    assert isinstance(info, StreamInfo)
+    assert isinstance(batch, SampleBatch)
+    assert len(batch) == 20
 
 
 def test_all_kinds_of_events_come_back_in_order(tmp_path: Path) -> None:
