@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -192,12 +193,34 @@ async def test_a_publisher_can_be_left_just_as_its_connection_is_lost(
     assert not limit.expired()
 
 
-class Unanswering(MqttConnection):
-    """Acknowledges that the gateway is online, and nothing else."""
+async def test_a_password_that_is_away_while_a_publisher_reconnects_is_waited_for(
+    mosquitto: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "device_adapters.backoff")
+    password = tmp_path / "password"
+    password.write_text("secret")
+    address = BrokerAddress(url=mosquitto.url, username="u", password_file=password)
+    async with MqttPublisher(address, "home") as publisher:
+        await publisher.connected()
+        password.unlink()
+        mosquitto.kill()
+        mosquitto.start()
+        async with asyncio.timeout(10):
+            while "password file" not in caplog.text:
+                await asyncio.sleep(0.01)
+        password.write_text("secret")
+        async with Listener(mosquitto.port) as listener:
+            await publisher.publish(label(0))
+            await listener.until("har/home/anna/activity", 1)
 
-    def __init__(self) -> None:
+
+class Unanswering(MqttConnection):
+    """Acknowledges some messages, and nothing else."""
+
+    def __init__(self, *acknowledged: bytes) -> None:
         super().__init__()
         self.published: list[Message] = []
+        self._acknowledged = acknowledged
 
     @override
     async def __aenter__(self) -> Self:
@@ -215,7 +238,7 @@ class Unanswering(MqttConnection):
     def publish(self, message: Message) -> asyncio.Future[None]:
         self.published.append(message)
         acknowledged = asyncio.get_running_loop().create_future()
-        if message.payload in {b"online", b"offline"}:
+        if message.payload in self._acknowledged:
             acknowledged.set_result(None)
         return acknowledged
 
@@ -223,7 +246,7 @@ class Unanswering(MqttConnection):
 async def test_states_are_published_again_without_a_round_trip_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    broker = Unanswering()
+    broker = Unanswering(b"online", b"offline")
     publisher = MqttPublisher(BrokerAddress(), "home")
     monkeypatch.setattr("streamer.publishers.mqtt.connection", lambda *_: broker)
     for number in range(IN_FLIGHT):
@@ -240,6 +263,17 @@ async def test_states_are_published_again_without_a_round_trip_each(
         ]
         publisher._queue.settle(await publisher._queue.lend())
     assert publisher.statistics().published == 0
+
+
+async def test_who_leaves_before_online_is_acknowledged_is_offline_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = Unanswering(b"offline")
+    monkeypatch.setattr("streamer.publishers.mqtt.connection", lambda *_: broker)
+    monkeypatch.setattr("streamer.publishers.mqtt.FAREWELL_SECONDS", 0.2)
+    async with MqttPublisher(BrokerAddress(), "home"):
+        await asyncio.sleep(0)
+    assert [message.payload for message in broker.published] == [b"online", b"offline"]
 
 
 async def test_without_a_broker_the_newest_labels_are_kept_and_the_others_counted() -> None:
@@ -421,6 +455,8 @@ async def test_a_subscription_survives_garbage_and_a_restart(
         ("mqtt://host", ("mqtt", "host", 1883, "")),
         ("mqtts://host:99/har/+/+/activity", ("mqtts", "host", 99, "har/+/+/activity")),
         ("mqtt://[::1]:1884/har/#", ("mqtt", "::1", 1884, "har/#")),
+        ("mqtt://host/har/who?/#", ("mqtt", "host", 1883, "har/who?/#")),
+        ("mqtt://mqtt/#", ("mqtt", "mqtt", 1883, "#")),
         ("mqtt://host/har/living%20room/#", ("mqtt", "host", 1883, "har/living room/#")),
     ],
 )

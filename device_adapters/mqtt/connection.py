@@ -170,6 +170,6 @@ def split_url(url: str) -> tuple[str, str, int, str]:
         port = parts.port or DEFAULT_PORTS[parts.scheme]
     except ValueError as error:
         raise BrokerAddressError(url, "the port must be a number from 1 to 65535") from error
-    # A topic filter may hold '#', which a URL takes for the start of its fragment.
-    topic = parts.path + (f"#{parts.fragment}" if parts.fragment or url.endswith("#") else "")
+    # A topic filter may hold '?' and '#', which a URL takes for the start of something else.
+    topic = url.partition("//")[2].removeprefix(parts.netloc)
     return parts.scheme, parts.hostname, port, unquote(topic).removeprefix("/")

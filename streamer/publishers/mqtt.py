@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 from typing_extensions import override
 
 from device_adapters.backoff import Backoff
-from device_adapters.errors import MqttConnectionError
+from device_adapters.errors import BrokerAddressError, MqttConnectionError
 from device_adapters.mqtt.client import IN_FLIGHT, Message, MqttConnection, connection
 from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.queues import DropOldestQueue
@@ -130,18 +130,19 @@ class MqttPublisher(Publisher):
                 async with connection(self._broker, will) as broker:
                     backoff.succeeded()
                     await self._serve(broker)
-            except* MqttConnectionError as group:
+            # A password file may be away for a moment, while it is written anew.
+            except* (MqttConnectionError, BrokerAddressError) as group:
                 lost = group.exceptions[0]
             if self._leaving:
                 return  # an error raised while leaving hides the cancellation
             await backoff.wait(lost)
 
     async def _serve(self, broker: MqttConnection) -> None:
-        await self._announce(broker, b"online")
-        self._queue.set_lossy(False)
         window = asyncio.Semaphore(IN_FLIGHT)
         sent: asyncio.Queue[_Sent] = asyncio.Queue(IN_FLIGHT)
         try:
+            await self._announce(broker, b"online")
+            self._queue.set_lossy(False)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._watch(broker), name="mqtt publisher watch")
                 tasks.create_task(self._send(broker, window, sent), name="mqtt publisher send")
