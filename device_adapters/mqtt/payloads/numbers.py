@@ -16,6 +16,9 @@ MAX_SAMPLES = 10_000
 PERIODS_SECONDS = (1e-5, 100.0)
 """From the fastest vibration sensor to what no one calls a stream."""
 
+MOST_PERIODS_APART = 10
+"""As most samples of a message may be; between them the gateway sees a gap, which it fills."""
+
 NUMBER_TYPES = frozenset({int, float})
 """Those of a list's numbers; a bool is none."""
 
@@ -132,16 +135,21 @@ def packet(
 
     Raises:
         PayloadError: the times don't increase, or are not of this world; so is the period; or
-            there are no samples, or too many.
+            they contradict each other; or there are no samples, or too many.
     """
     check_samples(name, len(times))
     if len(times) != len(values):
         raise PayloadError(name, f"{len(values)} samples but {len(times)} times")
     if np.abs(times).max() > MAX_TIME_SECONDS:
         raise PayloadError(name, f"time {times[0]:g} s is out of range; is its unit right?")
-    if (np.diff(times) <= 0).any():
+    steps = np.diff(times)
+    if (steps <= 0).any():
         raise PayloadError(name, "its times do not increase")
     check_period(name, period_s)
+    if len(steps) and (usual := float(np.median(steps))) > MOST_PERIODS_APART * period_s:
+        raise PayloadError(
+            name, f"its times are {usual:g} s apart, its rate is {1 / period_s:g} Hz; is it right?"
+        )
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
     if not np.isfinite(single[~np.isnan(values)]).all():
