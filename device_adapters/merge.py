@@ -29,6 +29,9 @@ class Merger:
         self.set_rate(rate_hz)
         self._unpaired = 0
         self._lost = 0
+        """What no sample has told of yet."""
+        self._lost_before: NDArray[np.int64]
+        """For each sample of the first sensor that waits."""
         self._clear()
 
     @property
@@ -39,7 +42,9 @@ class Merger:
     def push(
         self, sensor: int, times: NDArray[np.float64], values: NDArray[np.float32], lost: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float32], int] | None:
-        """Take in samples of one sensor; return those that are complete now, and lost before them.
+        """Take in samples of one sensor; return those that are complete now, and lost with them.
+
+        What was lost is told with those that come after it, and may lie between them.
 
         Args:
             sensor: which one.
@@ -53,7 +58,10 @@ class Merger:
             self.restart()
         self._times[sensor] = np.concatenate([self._times[sensor], times])
         self._values[sensor] = np.concatenate([self._values[sensor], values])
-        self._lost += lost if sensor == 0 else 0
+        if sensor == 0:
+            before = np.zeros(len(times), np.int64)
+            before[0] = lost
+            self._lost_before = np.concatenate([self._lost_before, before])
         until = min(float(own[-1]) if len(own) else -np.inf for own in self._times)
         newest = max(float(own[-1]) for own in self._times if len(own))
         # A sensor that fell silent must not hold the others back for ever.
@@ -65,12 +73,15 @@ class Merger:
 
     def restart(self) -> None:
         """Drop what waits: the clock begins anew."""
-        self._drop(len(self._times[0]))
+        waiting = len(self._times[0])
+        self._unpaired += waiting
+        self._lost += waiting + int(self._lost_before.sum())
         self._clear()
 
     def _clear(self) -> None:
         self._times = [np.empty(0) for _ in self._widths]
         self._values = [np.empty((0, width), np.float32) for width in self._widths]
+        self._lost_before = np.empty(0, np.int64)
 
     def _take(self, until: float) -> tuple[NDArray[np.float64], NDArray[np.float32], int] | None:
         ready = int(np.searchsorted(self._times[0], until, side="right"))
@@ -81,11 +92,16 @@ class Merger:
             interpolated, found = self._at(times, own, values)
             columns.append(interpolated)
             paired &= found
+        # Of each sample what was lost just before it, or with it.
+        missing = self._lost_before[:ready] + ~paired
         self._forget(ready, until)
-        self._drop(ready - int(paired.sum()))
+        self._unpaired += ready - int(paired.sum())
         if not paired.any():
+            self._lost += int(missing.sum())
             return None
-        lost, self._lost = self._lost, 0
+        told = int(paired.nonzero()[0][-1]) + 1
+        lost = self._lost + int(missing[:told].sum())
+        self._lost = int(missing[told:].sum())
         return times[paired], np.concatenate(columns, axis=1)[paired], lost
 
     def _at(
@@ -105,11 +121,8 @@ class Merger:
     def _forget(self, ready: int, until: float) -> None:
         """Drop what no later sample needs; of each other sensor the last one before stays."""
         self._times[0], self._values[0] = self._times[0][ready:], self._values[0][ready:]
+        self._lost_before = self._lost_before[ready:]
         for number in range(1, len(self._widths)):
             start = max(0, int(np.searchsorted(self._times[number], until, side="right")) - 1)
             self._times[number] = self._times[number][start:]
             self._values[number] = self._values[number][start:]
-
-    def _drop(self, count: int) -> None:
-        self._unpaired += count
-        self._lost += count

@@ -98,7 +98,8 @@ class SampleBatch:
         device: the device's name.
         times: when each sample was taken, seconds, float64 [n].
         values: the samples in SI units, float32 [n, channels].
-        lost: samples known to be lost between the device's previous batch and this one.
+        lost: samples known to be lost since the device's previous batch, before this one's first or
+            where its times show a gap.
         clock_offset_s: what to add to `times` for the gateway's clock, which all devices share.
         clock_set_s: what to add besides for the time of day: how far the host's clock was set since
             the gateway began.

@@ -177,10 +177,11 @@ class Resampler:
         """
         entries = sorted(zip(slots, batches, strict=True), key=itemgetter(0))
         samples, accepted = self._accepted(*self._gathered(entries))
-        self._declare(entries, samples, accepted)
+        gaps, missing = self._gaps(samples)
+        self._declare(entries, samples, accepted, gaps, missing)
         if not len(samples.slots):
             return self._none
-        gaps = self._noted_gaps(samples)
+        samples.rows[gaps, LOST] = np.maximum(samples.rows[gaps, LOST], missing)
         stretches = self._stretches(samples)
         return self._emit(self._filled(stretches) if len(gaps) else stretches)
 
@@ -236,10 +237,19 @@ class Resampler:
         self.out_of_order += int((possible & ~accepted).sum())
         return accepted
 
-    def _declare(self, entries: Sequence[_Entry], samples: _Samples, accepted: Bools) -> None:
+    def _declare(
+        self,
+        entries: Sequence[_Entry],
+        samples: _Samples,
+        accepted: Bools,
+        gaps: Indices,
+        missing: Floats,
+    ) -> None:
         """Note the samples lost just before each that was accepted, by what the batches say.
 
-        What is said by a batch that nothing was accepted of waits for the slot's next sample.
+        What is missing between a batch's samples is a part of what it says: where sensors are
+        joined it is told with the first sample. What is said by a batch that nothing was accepted
+        of waits for the slot's next sample.
         """
         slots, lost = samples.slots, samples.rows[:, LOST]
         if self._undeclared:
@@ -250,21 +260,20 @@ class Resampler:
             if batch.lost:
                 after = int(accepted[:start].sum())
                 if after < len(slots) and slots[after] == slot:
-                    lost[after] += batch.lost
+                    until = after + int(accepted[start : start + len(batch)].sum())
+                    between = missing[(gaps > after) & (gaps < until)].sum()
+                    lost[after] += max(batch.lost - between, 0)
                 else:
                     self._undeclared[slot] = self._undeclared.get(slot, 0) + batch.lost
             start += len(batch)
 
-    def _noted_gaps(self, samples: _Samples) -> Indices:
-        """Return the samples before which others are missing, and note how many."""
+    def _gaps(self, samples: _Samples) -> tuple[Indices, Floats]:
+        """Return the samples before which others are missing by their times, and how many."""
         periods = samples.steps * self._rate_in[samples.slots]
         gaps = (periods >= SHORTEST_GAP_PERIODS).nonzero()[0]
-        if len(gaps):
-            missing = np.rint(periods[gaps]) - 1
-            missing[np.isinf(missing)] = 0
-            rows = samples.rows
-            rows[gaps, LOST] = np.maximum(rows[gaps, LOST], missing)
-        return gaps
+        missing = np.rint(periods[gaps]) - 1
+        missing[np.isinf(missing)] = 0
+        return gaps, missing
 
     def _stretches(self, samples: _Samples) -> Stretches:
         """Cut the samples at long gaps; what was kept goes before the stretches that go on."""

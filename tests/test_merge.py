@@ -113,6 +113,18 @@ def test_a_clock_that_goes_back_starts_the_merger_anew() -> None:
     assert merged[2] == merger.unpaired == 10
 
 
+def test_what_was_lost_is_told_with_what_comes_after_it() -> None:
+    merger = Merger((3, 3), 50)
+    one, missing, other = packets(np.arange(30) / 50, [10])
+    assert merger.push(0, one, line(one), 0) is None
+    assert merger.push(0, other, line(other), 10) is None
+    told = []
+    for part in (one, missing, other):
+        merged = merger.push(1, part, line(part), 0)
+        told.append(merged and (len(merged[0]), merged[2]))
+    assert told == [(10, 0), None, (10, 10)]
+
+
 def test_losses_of_the_first_sensor_are_handed_on() -> None:
     merger = Merger((3, 3), 50)
     times = np.arange(10) / 50

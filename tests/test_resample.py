@@ -167,6 +167,16 @@ def test_no_lost_sample_goes_uncounted(lost: int, missing: int) -> None:
     assert sum(int(run.lost.sum()) for run in runs) == max(lost, missing)
 
 
+@given(lost=st.integers(0, 500), missing=st.integers(0, 60))
+def test_what_a_batch_says_is_lost_may_lie_between_its_samples(lost: int, missing: int) -> None:
+    every = counted_samples(300)
+    before = SampleBatch("wrist", every.times[:150], every.values[:150])
+    kept = np.r_[150:200, 200 + missing : 300]
+    after = SampleBatch("wrist", every.times[kept], every.values[kept], lost)
+    runs = resampled([before, after], 50.0)
+    assert sum(int(run.lost.sum()) for run in runs) == max(lost, missing)
+
+
 def test_samples_that_are_no_use_are_counted() -> None:
     batch = counted_samples(100)
     values = batch.values.copy()
