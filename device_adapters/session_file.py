@@ -99,10 +99,10 @@ class SessionWriter:
     """Writes a session; a context manager.
 
     Args:
-        path: the new file; an existing one is overwritten.
+        path: the new file; without any event it is none in the end.
 
     Raises:
-        SessionError: the file can't be written.
+        SessionError: the file is there already, or can't be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -113,7 +113,9 @@ class SessionWriter:
 
     def __enter__(self) -> Self:
         try:
-            self._file: IO[bytes] = self._path.open("wb")
+            self._file: IO[bytes] = self._path.open("xb")
+        except FileExistsError as error:
+            raise SessionError(self._path, "is there already; give another name") from error
         except OSError as error:
             raise SessionError(self._path, f"can't be written: {error.strerror}") from error
         self._writer = Writer(self._file, chunk_size=CHUNK_BYTES, compression=CompressionType.LZ4)
@@ -123,6 +125,8 @@ class SessionWriter:
     def __exit__(self, *exc_info: object) -> None:
         self._writer.finish()
         self._file.close()
+        if not self._channels:
+            self._path.unlink(missing_ok=True)
 
     def add_stream(self, info: StreamInfo) -> None:
         """Announce a device, or its new description; needed before its first batch."""

@@ -43,6 +43,7 @@ def test_batches_come_back_bit_by_bit(
 ) -> None:
     batch = SampleBatch("wrist", start + np.arange(7) / 50, values, lost)
     path = tmp_path / "session.mcap"
+    path.unlink(missing_ok=True)
     with SessionWriter(path) as writer:
         writer.add_stream(stream_info())
         writer.add_batch(batch)
@@ -76,6 +77,23 @@ def test_a_batch_of_nothing_is_passed_over(tmp_path: Path) -> None:
     assert isinstance(info, StreamInfo)
     assert isinstance(batch, SampleBatch)
     assert len(batch) == 20
+
+
+def test_a_session_is_not_written_over(counted_session: Path) -> None:
+    before = counted_session.read_bytes()
+    with (
+        pytest.raises(SessionError, match="is there already; give another name"),
+        SessionWriter(counted_session),
+    ):
+        pass
+    assert counted_session.read_bytes() == before
+
+
+def test_a_session_of_nothing_is_not_left(tmp_path: Path) -> None:
+    path = tmp_path / "session.mcap"
+    with SessionWriter(path):
+        pass
+    assert not path.exists()
 
 
 def test_all_kinds_of_events_come_back_in_order(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ BATCHES_PER_SECOND = 5
 
 
 def write_session(recording: Recording, path: Path, names: Mapping[str, str] | None = None) -> None:
-    """Write a recording as a session, its annotations under these names.
+    """Write a recording as a session, its annotations under these names, in place of another.
 
     Raises:
         SessionError: the file can't be written.
@@ -23,6 +23,7 @@ def write_session(recording: Recording, path: Path, names: Mapping[str, str] | N
     times, values, info = recording.times, recording.values, recording.stream
     size = max(1, round(info.rate_hz / BATCHES_PER_SECOND))
     pending = sorted(recording.annotations, key=lambda annotation: annotation.start)
+    path.unlink(missing_ok=True)
     with SessionWriter(path) as writer:
         writer.add_stream(info)
         for first in range(0, len(times), size):
