@@ -1,9 +1,9 @@
 """The gateway's configuration file."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from device_adapters.adapter import AdapterOptions, DeviceAdapter, adapter_class
 from device_adapters.errors import UnknownPartError
@@ -48,6 +48,21 @@ class MqttConfig(BrokerAddress):
     def _can_be_listened_on(cls, listen: str) -> str:
         split_url(f"mqtt://{listen}")
         return listen
+
+    @model_validator(mode="after")
+    def _is_of_one_broker(self) -> Self:
+        if self.embedded:
+            others = sorted(self.model_fields_set - {"listen", "client"})
+            if others:
+                raise ValueError(
+                    f"{', '.join(others)} without url: the gateway's own broker takes everybody "
+                    "in; give the url of a broker that asks for it"
+                )
+        elif "listen" in self.model_fields_set:
+            raise ValueError("either url or listen, which is for the gateway's own broker")
+        elif topic := split_url(self.url)[3]:
+            raise ValueError(f"url has the topic {topic!r}; labels go to har/<name>")
+        return self
 
     @property
     def embedded(self) -> bool:

@@ -5,9 +5,10 @@ import logging
 from collections.abc import AsyncGenerator
 
 from device_adapters.backoff import Backoff
-from device_adapters.errors import MqttConnectionError
+from device_adapters.errors import BrokerAddressError, MqttConnectionError
 from device_adapters.mqtt.client import Message, connection
 from device_adapters.mqtt.connection import BrokerAddress, split_url
+from device_adapters.mqtt.topics import check_topic_filter
 from streamer.errors import MessageError
 from streamer.messages import Label, parse_label
 
@@ -33,12 +34,18 @@ async def subscribe(
         ready: is set once the subscription stands.
 
     Raises:
-        BrokerAddressError: the URL is not one, or password or certificates can't be read.
+        BrokerAddressError: the URL is not one, its topic can't be subscribed to, or password or
+            certificates can't be read.
         MqttClientMissingError: the address's client is not installed.
     """
     url = broker if isinstance(broker, str) else broker.url
     topic = split_url(url)[3] or ALL_LABELS  # raises the plain error that pydantic would wrap
     address = BrokerAddress(url=url) if isinstance(broker, str) else broker
+    try:
+        check_topic_filter(topic)
+    except ValueError as error:
+        raise BrokerAddressError(url, str(error)) from error
+    connection(address)  # credentials that can't be read are told at once
     backoff = Backoff(f"broker {address.url!r}")
     while True:
         try:
@@ -52,7 +59,8 @@ async def subscribe(
                         label = _read(message)
                         if label is not None:
                             yield label
-        except MqttConnectionError as error:
+        # A password file may be away for a moment, while it is written anew.
+        except (MqttConnectionError, BrokerAddressError) as error:
             await backoff.wait(error)
 
 

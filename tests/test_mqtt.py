@@ -472,6 +472,12 @@ def test_other_urls_are_refused(url: str) -> None:
         split_url(url)
 
 
+@pytest.mark.parametrize("topic", ["har/#/x", "har/+x/activity"])
+async def test_what_can_not_be_subscribed_to_is_told(topic: str) -> None:
+    with pytest.raises(BrokerAddressError, match="is no topic filter: "):
+        await anext(subscribe(f"mqtt://127.0.0.1/{topic}"))
+
+
 def test_a_missing_password_file_is_told(tmp_path: Path) -> None:
     address = BrokerAddress(username="u", password_file=tmp_path / "none")
     with pytest.raises(BrokerAddressError, match="none"):

@@ -164,6 +164,10 @@ def split_url(url: str) -> tuple[str, str, int, str]:
         parts = urlsplit(url)
     except ValueError as error:  # of brackets around what is no IPv6 address
         raise BrokerAddressError(url, str(error)) from error
+    if "@" in parts.netloc:  # a password is not told again
+        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        told = "username and password don't stand in the URL; give username and password_file"
+        raise BrokerAddressError(shown, told)
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         raise BrokerAddressError(url, "expected mqtt://host[:port] or mqtts://host[:port]")
     try:

@@ -16,7 +16,8 @@ from device_adapters.adapter import AdapterOptions
 from device_adapters.errors import InvalidStreamError
 from device_adapters.mqtt.client import IN_FLIGHT, Message, MqttConnection, connection
 from device_adapters.mqtt.payloads import Packet
-from device_adapters.mqtt.subscriber import DEVICE_LEVEL, MqttOptions, published_topic
+from device_adapters.mqtt.subscriber import DEVICE_LEVEL, MqttOptions
+from device_adapters.mqtt.topics import published_topic
 from device_adapters.pacing import Pacer
 from device_adapters.replay import ReplayAdapter, ReplayOptions
 from device_adapters.samples import SampleBatch, StreamInfo

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self
@@ -30,6 +29,7 @@ from device_adapters.mqtt.payloads import (
     PayloadOptions,
     payload_class,
 )
+from device_adapters.mqtt.topics import check_topic_filter, published_topic
 from device_adapters.mqtt.wearable import Wearable
 from device_adapters.samples import SampleBatch, StreamInfo
 from device_adapters.units import Unit, conversion, si_factors, si_units
@@ -50,14 +50,6 @@ SPACING_SECONDS = 0.01
 turn of the event loop costs. A wearable alone is not held up."""
 
 DEVICE_LEVEL = "+"
-SHARED = "$share"
-"""The first of two levels, before the topic, of a subscription that a group of gateways shares."""
-
-LEVEL = r"(\+|[^/+#]*)"
-TOPIC_FILTER = re.compile(
-    rf"(\{SHARED}/[^/+#]+/|(?!\{SHARED}(/|$)))(?=.)(#|{LEVEL}(/{LEVEL})*(/#)?)"
-)
-"""MQTT 3.1.1, 4.7, and of MQTT 5, 4.8.2, the shared subscriptions."""
 
 _log = logging.getLogger(__name__)
 
@@ -90,11 +82,7 @@ class MqttOptions(BrokerAddress, AdapterOptions):
     @field_validator("topic")
     @classmethod
     def _is_a_topic_filter(cls, topic: str) -> str:
-        if TOPIC_FILTER.fullmatch(topic) is None:
-            raise ValueError(
-                f"{topic!r} is no topic filter: '+' and '#' are whole levels, '#' only the last; "
-                f"{SHARED}/<group>/ may stand before it"
-            )
+        check_topic_filter(topic)
         return topic
 
     @field_validator("payload")
@@ -139,12 +127,6 @@ class MqttOptions(BrokerAddress, AdapterOptions):
     def payload_format(self) -> PayloadFormat:
         """Return the format with its options."""
         return payload_class(self.payload)(self.payload_options)
-
-
-def published_topic(topic: str) -> str:
-    """Return the topic that messages come on, without the group that shares them."""
-    levels = topic.split("/", 2)
-    return levels[2] if levels[0] == SHARED and len(levels) == 3 else topic
 
 
 class MqttAdapter(LiveAdapter):

@@ -74,8 +74,9 @@ class MqttPublisher(Publisher):
                 await self._connected.wait()
                 await self._queue.drained()
         except TimeoutError:
-            waiting = self._queue.statistics().used
-            _log.warning("broker %s: %d messages undelivered", self._broker.url, waiting)
+            queue = self._queue.statistics()
+            undelivered = queue.used + queue.dropped
+            _log.warning("broker %s: %d messages undelivered", self._broker.url, undelivered)
         finally:
             await self._disconnect()
 
