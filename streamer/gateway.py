@@ -176,7 +176,7 @@ class Gateway:
                 await publisher.tell(status)
         newest = {status.device: status for status in news}
         for device, status in newest.items():
-            if not status.recognised:
+            if not status.recognised and self._wearers.is_lone(device):
                 await self._publish_segments(self._segments.end(device))
 
     async def _deliver(self, labels: Sequence[Label]) -> None:

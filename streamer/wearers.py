@@ -159,9 +159,13 @@ class Wearers:
             return self._of[device].channels_of(device)
         return self.manifest.channels
 
+    def is_lone(self, device: str) -> bool:
+        """Return whether labels of this name are this device's alone."""
+        return device not in self._of and device not in self._wearers
+
     def close(self, device: str) -> None:
         """Forget a device's stream; a wearer of several goes on without it."""
-        if device not in self._of:
+        if self.is_lone(device):
             self._recognizer.close(device)
 
     def push_all(self, batches: Iterable[SampleBatch]) -> list[Label]:

@@ -354,6 +354,24 @@ async def test_lone_devices_go_on_beside_a_wearer_but_not_under_its_name(
     assert "rename either" in caplog.text
 
 
+async def test_a_refused_device_of_a_wearers_name_ends_neither_stream_nor_segment(
+    bundle: Path, whole: SampleBatch
+) -> None:
+    kind = StreamInfo("anna", CHANNELS, UNITS, 50.0, "test", "counter")
+    parts = [(info(batch.device), batch) for batch in in_turn(parts_of(whole))]
+    collectors = [Collector(), Collector()]
+    middle = len(parts) // 2
+    clash = [*parts[:middle], (kind, cut(whole, [10])[0]), *parts[middle:]]
+    for collector, arrivals in zip(collectors, [parts, clash], strict=True):
+        recognizer = Recognizer.load(bundle)
+        gateway = Gateway([InTurn(arrivals)], recognizer, [collector], None, {"anna": ANNA})
+        await gateway.run()
+        assert recognizer.statistics().streams == 1
+    undisturbed, disturbed = collectors
+    assert disturbed.payloads == undisturbed.payloads
+    assert disturbed.segments == undisturbed.segments
+
+
 @pytest.mark.parametrize(
     ("channels", "told"),
     [
