@@ -119,11 +119,11 @@ class _Device:
         self._untold_lost = 0
 
     def add(self, runs: GridRuns, told: int) -> int:
-        """Take its next points; return how many came after the joined stream had passed them."""
+        """Take its next points; return how many are late: passed by the joined stream or itself."""
         numbers = runs.first.repeat(runs.lengths) + ramp(runs.lengths)
         points = _Points(numbers, runs.values, runs.observed, runs.lost.copy())
-        self.following = int(numbers[-1]) + 1
-        late = int(np.searchsorted(numbers, told))
+        late = int(np.searchsorted(numbers, max(told, self.following)))
+        self.following = max(self.following, int(numbers[-1]) + 1)
         self._untold_lost += int(points.lost[:late].sum())
         in_time = points.of(slice(late, None))
         if len(in_time.numbers):
@@ -167,7 +167,7 @@ class Joiner:
         rest: points that make up what a missing device is taken to read.
 
     Attributes:
-        late: points of each device that came too late to be joined, int64 [devices].
+        late: points of each device that came too late to be joined, or again, int64 [devices].
         missing: joined points that each device had no sample for, int64 [devices].
     """
 

@@ -82,7 +82,7 @@ class JoinedDeviceStatistics:
         lost: samples that its stream is known to lack.
         out_of_order: samples rejected because they were not later than the one before.
         impossible: samples rejected for a value that is not a number, or that no sensor reads.
-        late: points of the model's grid that came after the others had gone on.
+        late: points of the model's grid that came after the others had gone on, or a second time.
         missing: points of the model's grid that it was missing from.
     """
 

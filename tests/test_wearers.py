@@ -200,6 +200,19 @@ def test_what_comes_too_late_is_counted_and_not_joined(bundle: Path, whole: Samp
     assert hip.late > 0.8 * len(whole)
 
 
+def test_times_that_come_again_under_a_new_description_are_late(
+    bundle: Path, whole: SampleBatch
+) -> None:
+    parts = parts_of(whole)
+    wearers = opened(bundle, ANNA.model_copy(update={"wait_s": 60.0}))
+    labels = wearers.push_all([parts["wrist"], parts["hip"].part(0, 500)])
+    wearers.open(info("hip"))
+    labels += wearers.push_all([parts["hip"].part(400, len(whole)), parts["ankle"]])
+    assert labels + wearers.flush() == labels_of(opened(bundle), in_turn(parts))
+    hip = wearers.statistics()[0].devices[1]
+    assert hip.late == pytest.approx(100, abs=5)
+
+
 def test_the_fallback_speaks_while_a_device_is_missing(
     bundle: Path, acc_only: Path, whole: SampleBatch
 ) -> None:
