@@ -101,8 +101,7 @@ class Admission:
             # Adapters hand out the same description each time; comparing all its fields is dear.
             if stream is None or (stream.info is not info and stream.info != info):
                 stream = self._described_anew(stream, info, batch)
-            # A batch of other channels waited while its stream became another.
-            if stream is None or batch.values.shape[1] != len(info.channels):
+            if stream is None or not has_channels_of(info, batch):
                 self._turned_away += len(batch)
                 continue
             if stream.check is None and stream.refusal is None:
@@ -215,6 +214,12 @@ class Admission:
     def _new_check(self, info: StreamInfo) -> StreamCheck:
         channels = self._wearers.channels_of(info.device)
         return StreamCheck(info, channels, gravity=self._wearers.manifest.gravity)
+
+
+def has_channels_of(info: StreamInfo, batch: SampleBatch) -> bool:
+    """Return whether a batch is this stream's; one that waited may be of what it was before."""
+    channels: int = batch.values.shape[1]
+    return channels == len(info.channels)
 
 
 def _silence(stream: _Stream, batch: SampleBatch) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from device_adapters.adapter import AdapterStatistics, DeviceAdapter
 from device_adapters.samples import SampleBatch, StreamInfo
-from streamer.admission import Admission
+from streamer.admission import Admission, has_channels_of
 from streamer.errors import StreamerError
 from streamer.messages import Label, Segment, StreamStatus
 from streamer.publishers import Publisher, PublisherStatistics
@@ -168,7 +168,8 @@ class Gateway:
             if self._recorded.get(info.device) != info:
                 self._recorded[info.device] = info
                 await self._recorder.add_stream(info)
-            await self._recorder.add_batch(batch)
+            if has_channels_of(info, batch):
+                await self._recorder.add_batch(batch)
 
     async def _tell(self, news: Sequence[StreamStatus]) -> None:
         for status in news:

@@ -130,6 +130,23 @@ async def test_a_live_recording_replays_to_the_labels_that_were_emitted(
     assert adapter.statistics().dropped == 0
 
 
+async def test_batches_that_waited_while_their_stream_got_other_channels_are_not_recorded(
+    bundle: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "live.mcap"
+    narrow, *wide = cut(worn_samples(300), [50])
+    narrow = SampleBatch(narrow.device, narrow.times, narrow.values[:, :3])
+    live = Collector()
+    adapter = Scripted(stream_info(), [narrow, *wide])
+    gateway = Gateway([adapter], Recognizer.load(bundle), [live], Recorder(path))
+    await gateway.run()
+    assert gateway.statistics().turned_away == 50
+    recorded = [event for event in SessionReader(path) if isinstance(event, SampleBatch)]
+    assert [len(batch) for batch in recorded] == [50] * 5
+    assert live.payloads
+    assert (await run_replay(bundle, file=path, speed="max")).payloads == live.payloads
+
+
 async def test_a_stream_that_does_not_fit_is_refused_and_the_others_go_on(
     bundle: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
