@@ -150,6 +150,8 @@ class Admission:
         self._turned_away += len(batch) - len(passed)
         if len(passed):
             self._admitted.append(passed)
+        if self._closing:
+            self._flush()  # the other devices of its wearer go on without it from here
 
     def _passed(self, stream: _Stream, batch: SampleBatch) -> SampleBatch:
         """Return the part of a batch that is recognised, and judge the stream when it is time."""

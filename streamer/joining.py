@@ -109,13 +109,15 @@ class _Device:
         self.following = BEFORE_ALL
         """All its points before this one have come, or never will."""
         self._rest = rest
-        self._recent = np.zeros((0, len(columns)), dtype=np.float32)
         self._waiting = _Points(
             np.empty(0, dtype=np.intp),
-            self._recent,
+            np.empty((0, len(columns)), dtype=np.float32),
             np.empty(0, dtype=np.bool_),
             np.empty(0, dtype=np.int64),
         )
+        self._recent = self._waiting
+        self._forgotten = BEFORE_ALL
+        """Its points before this one do not count for what it reads from there on."""
         self._untold_lost = 0
 
     def add(self, runs: GridRuns, told: int) -> int:
@@ -132,6 +134,10 @@ class _Device:
         self._waiting = self._waiting.with_more(in_time)
         return late
 
+    def forget(self) -> None:
+        """Let it read, when it is missing from now on, as if it had never been there."""
+        self._forgotten = self.following
+
     def take(self, end: int) -> _Points:
         """Return, and keep no longer, the points before `end`."""
         count = int(np.searchsorted(self._waiting.numbers, end))
@@ -143,18 +149,20 @@ class _Device:
         """Return what it reads at these points, given those that it has; [points, own channels].
 
         Where it has none: the mean of its newest points before. That is how the sensor lay, with
-        gravity and without a motion that nobody saw; zero before its first.
+        gravity and without a motion that nobody saw; zero before its first that counts.
         """
-        known = np.concatenate([self._recent, taken.values])
-        until = len(self._recent) + np.searchsorted(taken.numbers, numbers, side="right")
+        known = self._recent.with_more(taken)
+        until = np.searchsorted(known.numbers, numbers, side="right")
         missing = ~np.isin(numbers, taken.numbers, assume_unique=True)
         read = np.zeros((len(numbers), len(self.columns)), dtype=np.float32)
         read[~missing] = taken.values
+        forgotten = int(np.searchsorted(known.numbers, self._forgotten))
         for end in np.unique(until[missing]).tolist():
-            if end:
-                mean = known[max(0, end - self._rest) : end].mean(axis=0, dtype=np.float64)
+            begin = max(forgotten if end >= forgotten else 0, end - self._rest)
+            if begin < end:
+                mean = known.values[begin:end].mean(axis=0, dtype=np.float64)
                 read[missing & (until == end)] = mean
-        self._recent = known[-self._rest :].copy()
+        self._recent = known.of(slice(-self._rest, None))
         return read
 
 
@@ -190,6 +198,10 @@ class Joiner:
         self._newest = max(self._newest, int(runs.first[0]))
         complete = min(each.following for each in self._devices)
         return self._join(max(complete, self._newest - self._wait))
+
+    def forget(self, device: int) -> None:
+        """Go on without a device, as if it had never been there."""
+        self._devices[device].forget()
 
     def flush(self) -> Joined:
         """Return all points that are left: there is nothing more to wait for."""

@@ -165,7 +165,9 @@ class Wearers:
 
     def close(self, device: str) -> None:
         """Forget a device's stream; a wearer of several goes on without it."""
-        if self.is_lone(device):
+        if device in self._of:
+            self._of[device].close(device)
+        elif self.is_lone(device):
             self._recognizer.close(device)
 
     def push_all(self, batches: Iterable[SampleBatch]) -> list[Label]:
@@ -289,6 +291,9 @@ class _Wearer:
 
     def open(self, info: StreamInfo) -> None:
         self._inputs[self.devices.index(info.device)].open(info)
+
+    def close(self, device: str) -> None:
+        self._joiner.forget(self.devices.index(device))
 
     def push(self, batch: SampleBatch) -> Joined:
         device = self.devices.index(batch.device)

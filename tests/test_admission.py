@@ -5,13 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from typing_extensions import override
 
-from conftest import cut, stream_info, worn_samples
+from conftest import CHANNELS, cut, stream_info, worn_samples
 from device_adapters.samples import STANDARD_GRAVITY, SampleBatch, StreamInfo
 from streamer.admission import Admission
 from streamer.errors import NameInUseError
+from streamer.messages import Label
 from streamer.recognizer import Recognizer
-from streamer.wearers import Wearers
+from streamer.resample import GridRuns
+from streamer.share.runtime import ShareModel
+from streamer.wearers import WearerConfig, Wearers
 
 INFO = stream_info()
 CHECKED = 250
@@ -159,6 +164,40 @@ def test_batches_that_waited_while_their_stream_got_other_channels_are_turned_aw
     labels = admission.push_all([(info, later(batch, -60)), (info, narrow)])
     assert len(labels) == ALL_LABELS
     assert admission.turned_away == recognizer.statistics().samples == 1000
+
+
+class Noting(Recognizer):
+    """Notes the grid points that it is given."""
+
+    def __init__(self, model: ShareModel, hop_s: float | None = None) -> None:
+        super().__init__(model, hop_s)
+        self.points: list[NDArray[np.float32]] = []
+
+    @override
+    def push_grid(self, runs: GridRuns) -> list[Label]:
+        self.points.append(runs.values)
+        return super().push_grid(runs)
+
+
+@pytest.mark.parametrize("size", [1, 13])
+@pytest.mark.parametrize("calls", [1, 1000])
+def test_a_wearer_goes_on_without_its_refused_device_as_if_that_was_never_there(
+    bundle: Path, size: int, calls: int
+) -> None:
+    sources = {own: f"{'wrist' if own in CHANNELS[:3] else 'hip'}/{own}" for own in CHANNELS}
+    recognizer = Noting.load(bundle)
+    wearers = Wearers(recognizer, {"anna": WearerConfig(channels=sources)})
+    admission = Admission(wearers, check_streams=True)
+    hip = arrivals(stream_info("hip"), worn_samples(1000, "hip"), size)
+    came = [each for both in zip(arrivals(INFO, WRONG, size), hip, strict=True) for each in both]
+    step = -(-len(came) // calls)
+    for begin in range(0, len(came), step):
+        admission.push_all(came[begin : begin + step])
+    assert list(admission.refused) == ["wrist"]
+    acceleration = np.concatenate(recognizer.points)[:, :3]
+    assert len(acceleration) > 900
+    assert acceleration[: CHECKED - 5].all()
+    assert not acceleration[CHECKED:].any()
 
 
 def test_a_name_is_its_first_adapters_while_that_sends(
