@@ -18,8 +18,8 @@ from streamer.stream_check import Severity, StreamCheck
 from streamer.wearers import Wearers
 
 RESTART_SECONDS = 5.0
-"""A refused stream that was silent for longer may have been mended meanwhile, and the name of one
-that was may pass to another source."""
+"""A refused stream that was silent for longer may have been mended meanwhile, the name of one that
+was may pass to another source, and one that claimed another's name claims it no more."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +33,9 @@ class _Stream:
     refusal: StreamerError | None = None
     rival: NameInUseError | None = None
     """Why another source's samples under this name are turned away."""
+
+    rival_came: float = -math.inf
+    """What `newest` was when that source's newest batch came."""
 
     findings: tuple[str, ...] = ()
     newest: float = -math.inf
@@ -109,6 +112,7 @@ class Admission:
             elif len(batch):
                 self._take(stream, batch)
             if len(batch):
+                self._forget_silent_rival(stream, batch)
                 stream.newest = batch.end + batch.clock_offset_s
         self._flush()
         labels, self._labels = self._labels, []
@@ -121,14 +125,20 @@ class Admission:
         if (
             known is None
             or known.info.adapter == info.adapter
-            or _silence(known, batch) > RESTART_SECONDS
+            or _silence(known.newest, batch) > RESTART_SECONDS
         ):
             return self._start(info)
+        known.rival_came = known.newest
         if known.rival is None:
             known.rival = NameInUseError(info.device, info.adapter, known.info.adapter)
             self._tell(known)
             self._log_once(info.device, known.rival)
         return None
+
+    def _forget_silent_rival(self, stream: _Stream, batch: SampleBatch) -> None:
+        if stream.rival is not None and _silence(stream.rival_came, batch) > RESTART_SECONDS:
+            stream.rival = None
+            self._tell(stream)
 
     def _start(self, info: StreamInfo) -> _Stream:
         stream = _Stream(info)
@@ -224,14 +234,14 @@ def has_channels_of(info: StreamInfo, batch: SampleBatch) -> bool:
     return channels == len(info.channels)
 
 
-def _silence(stream: _Stream, batch: SampleBatch) -> float:
-    """Return the seconds from the stream's newest sample to a batch's first; 0 if it is empty."""
+def _silence(since: float, batch: SampleBatch) -> float:
+    """Return the seconds from a time to a batch's first sample; 0 if it is empty."""
     if not len(batch):
         return 0.0
-    return float(batch.times[0]) + batch.clock_offset_s - stream.newest
+    return float(batch.times[0]) + batch.clock_offset_s - since
 
 
 def _may_be_mended(stream: _Stream, batch: SampleBatch) -> bool:
     # Time that goes far back is a restart; a little it goes back where the clock's offset moves.
-    silence = abs(_silence(stream, batch))
+    silence = abs(_silence(stream.newest, batch))
     return isinstance(stream.refusal, ImplausibleStreamError) and silence > RESTART_SECONDS

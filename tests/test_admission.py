@@ -227,3 +227,13 @@ def test_a_name_passes_to_another_adapter_after_a_silence(admission: Admission) 
     assert len(labels) == ALL_LABELS
     assert admission.refused == {}
     assert admission.turned_away == 1000
+
+
+def test_another_adapter_that_falls_silent_is_forgotten(admission: Admission) -> None:
+    rival = replace(INFO, adapter="ble")
+    told = []
+    for number, piece in enumerate(cut(worn_samples(1000), [50])):
+        admission.push_all([(INFO, piece), (rival, piece)][: 2 if number < 10 else 1])
+        told += [(number, status.recognised, len(status.findings)) for status in admission.news()]
+    assert told == [(0, True, 1), (15, True, 0)]
+    assert admission.refused == {}
