@@ -26,11 +26,11 @@ BEFORE_ALL = np.iinfo(np.intp).min // 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Joined:
-    """Grid points at each of which at least one device has a sample.
+    """Grid points at which a device has a sample, and those of the short gaps between them.
 
     Attributes:
         points: their numbers, ascending, [n].
-        fresh: True where the point before is missing from all devices, bool [n].
+        fresh: True where the stream starts, or starts again after a long gap, bool [n].
         values: float32 [n, channels].
         present: whether each device has a sample there, bool [n, devices].
         observed: whether it has one that was not interpolated across a gap, bool [n, devices].
@@ -173,15 +173,17 @@ class Joiner:
         columns: for each device, where its channels are among the joined ones.
         wait: points that a device may be behind the others; after that it goes without it.
         rest: points that make up what a missing device is taken to read.
+        gap: points that all may miss at once; after more, the joined stream starts afresh.
 
     Attributes:
         late: points of each device that came too late to be joined, or again, int64 [devices].
         missing: joined points that each device had no sample for, int64 [devices].
     """
 
-    def __init__(self, columns: Sequence[list[int]], wait: int, rest: int) -> None:
+    def __init__(self, columns: Sequence[list[int]], wait: int, rest: int, gap: int) -> None:
         self._devices = [_Device(own, rest) for own in columns]
         self._wait = wait
+        self._gap = gap
         self._channels = sum(map(len, columns))
         self._newest = BEFORE_ALL
         self._told = BEFORE_ALL
@@ -215,6 +217,7 @@ class Joiner:
         points = np.unique(np.concatenate([own.numbers for own in taken]))
         if not len(points):
             return self._none()
+        points = self._bridged(points)
         shape = len(points), len(taken)
         values = np.empty((len(points), self._channels), dtype=np.float32)
         present = np.zeros(shape, dtype=np.bool_)
@@ -230,6 +233,12 @@ class Joiner:
         fresh = np.diff(points, prepend=self._following - 1) != 1
         self._following = int(points[-1]) + 1
         return Joined(points, fresh, values, present, observed, lost)
+
+    def _bridged(self, points: Indices) -> Indices:
+        """Return the points with those of each short gap before one of them."""
+        steps = np.diff(points, prepend=self._following - 1)
+        steps[steps > self._gap + 1] = 1
+        return (points - steps + 1).repeat(steps) + ramp(steps)
 
     def _none(self) -> Joined:
         return Joined.none(self._channels, len(self._devices))

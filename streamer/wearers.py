@@ -21,7 +21,7 @@ from streamer.host_times import HostOffset
 from streamer.joining import Joined, Joiner
 from streamer.messages import Label, TimeSpan
 from streamer.recognizer import Recognizer
-from streamer.resample import GridRuns, Resampler
+from streamer.resample import MAX_GAP_SECONDS, GridRuns, Resampler
 from streamer.share.bundle import Manifest
 from streamer.stream_fit import channel_order, check_batch, check_rate
 
@@ -263,7 +263,12 @@ class _Wearer:
             for device in range(len(self.devices))
         ]
         rate = manifest.rate_hz
-        self._joiner = Joiner(columns, round(config.wait_s * rate), round(REST_SECONDS * rate))
+        self._joiner = Joiner(
+            columns,
+            wait=round(config.wait_s * rate),
+            rest=round(REST_SECONDS * rate),
+            gap=int(MAX_GAP_SECONDS * rate),
+        )
         self._inputs = [
             _Input(
                 manifest,

@@ -187,6 +187,20 @@ def test_a_device_that_was_never_there_does_not_hold_up_the_others(
     assert {label.devices for label in labels} == {("wrist", "ankle")}
 
 
+@pytest.mark.parametrize(("missing_s", "restarts"), [(0.02, 0), (0.08, 0), (0.16, 1)])
+def test_only_a_long_time_without_any_device_starts_the_stream_afresh(
+    bundle: Path, whole: SampleBatch, missing_s: float, restarts: int
+) -> None:
+    parts = parts_of(whole)
+    parts["wrist"] = without(parts["wrist"], 8.01, 8.41)
+    for device in ("hip", "ankle"):
+        parts[device] = without(parts[device], 8.41 - missing_s, 8.81)
+    labels = labels_of(opened(bundle), in_turn(parts))
+    steps = np.diff([label.window.end for label in labels])
+    assert np.count_nonzero(~np.isclose(steps, 0.5)) == restarts
+    assert labels_of(opened(bundle), in_turn(parts, 3)) == labels
+
+
 def test_what_comes_too_late_is_counted_and_not_joined(bundle: Path, whole: SampleBatch) -> None:
     parts = parts_of(whole)
     late = [(float(p.times[-1]) + 3, p) for p in cut(parts.pop("hip"), [10])]
