@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 ENVELOPE_SECONDS = 30.0
 """How far back the smallest latency is looked for: fades last a second, crystals drift slowly."""
 
+AGEING_SECONDS = 5.0
+"""Both clocks are compared over so much at once: within a bunch of packets the gateway's stands
+still, although nothing is behind."""
+
 OFFSET_SPACING_SECONDS = 0.1
-"""Of packets nearer to each other, by the device's time, the smallest latency is kept: a clock that
-crawls must not fill the memory."""
+"""Of packets whose offsets are nearer in age the smallest latency is kept: a clock that crawls must
+not fill the memory."""
 
 SLEW = 0.01
 """The offset moves at most this share of elapsed device time, so that times told are even too."""
@@ -82,6 +86,8 @@ class DeviceClock:
 
     def __init__(self) -> None:
         self._offsets: deque[tuple[float, float]] = deque()
+        self._age = 0.0
+        self._aged = (0.0, 0.0)
         self._origin: float | None = None
         self._offset = 0.0
         self._newest = -math.inf
@@ -99,8 +105,8 @@ class DeviceClock:
 
     def resumes(self, device_time: float, arrival: float) -> bool:
         """Tell whether a device that was away has kept its time; it may have been switched off."""
-        return bool(self._offsets) and (
-            device_time > self._offsets[-1][0]
+        return self._origin is not None and (
+            device_time + self._origin > self._newest
             and abs(device_time + self._offsets[0][1] - arrival) <= RESTART_SECONDS
         )
 
@@ -108,15 +114,29 @@ class DeviceClock:
         """Take in when the gateway received a sample, by its own clock, without placing any.
 
         The deque holds only offsets that may yet become the smallest: the later, the larger; and so
-        many as there is room for in `ENVELOPE_SECONDS` of the device's time, however that runs.
+        many as there is room for in `ENVELOPE_SECONDS` of age, however the device's time runs.
         """
         offset = arrival - device_time
-        while self._offsets and self._offsets[0][0] < device_time - ENVELOPE_SECONDS:
+        self._grow_older(device_time, arrival)
+        while self._offsets and self._offsets[0][0] < self._age - ENVELOPE_SECONDS:
             self._offsets.popleft()
         while self._offsets and self._offsets[-1][1] >= offset:
             self._offsets.pop()
-        if not self._offsets or device_time - self._offsets[-1][0] >= OFFSET_SPACING_SECONDS:
-            self._offsets.append((device_time, offset))
+        if not self._offsets or self._age - self._offsets[-1][0] >= OFFSET_SPACING_SECONDS:
+            self._offsets.append((self._age, offset))
+
+    def _grow_older(self, device_time: float, arrival: float) -> None:
+        """Let the offsets age by the device's time or the gateway's, whichever went on less.
+
+        A backlog brings minutes of the device's time in seconds: its late packets must not drive
+        out the offsets from before.
+        """
+        if not self._offsets:
+            self._aged = device_time, arrival
+        elapsed = device_time - self._aged[0], arrival - self._aged[1]
+        if max(elapsed) >= AGEING_SECONDS:
+            self._age += max(0.0, min(elapsed))
+            self._aged = device_time, arrival
 
     def place(self, device_times: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """Return the times of samples, float64 [n], and what to add for the gateway's clock.

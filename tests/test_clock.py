@@ -166,6 +166,25 @@ def test_a_time_that_leaps_ahead_of_the_gateways_was_set() -> None:
     assert not clock.leaps(1000.2, 110.0), "it sends what it kept"
 
 
+@pytest.mark.parametrize("outage", [20.0, 40.0, 300.0])
+def test_a_backlog_is_placed_by_the_latency_before_it(outage: float) -> None:
+    clock, free = DeviceClock(), -1.0
+    for packet in range(5000):
+        sent = packet / 5
+        # What the device kept is sent twenty times as fast as it is taken.
+        free = max(sent, free + 0.01, 100 + outage if sent >= 100 else 0.0)
+        stamps = 7000 + sent + np.arange(-9, 1) / 50
+        assert shared_times(clock, stamps, free + 0.02)[-1] == pytest.approx(sent + 0.02)
+
+
+def test_packets_that_come_in_bunches_do_not_hold_back_what_the_clock_drifts() -> None:
+    clock = DeviceClock()
+    for number in range(20_000):
+        taken, came = number / 50, (number // 50 + 1) + number % 50 / 1000
+        told = shared_times(clock, np.array([0.999 * taken]), came)
+    assert told[-1] == pytest.approx(came, abs=0.04)
+
+
 def test_a_clock_that_stands_still_does_not_fill_memory() -> None:
     clock = DeviceClock()
     for packet in range(1000):
