@@ -450,6 +450,22 @@ def test_messages_sent_again_after_a_lost_connection_begin_nothing_anew(name: st
     assert adapter.statistics().rejected == 10
 
 
+@pytest.mark.parametrize("seconds", [4, 6, 20])
+def test_long_messages_sent_again_begin_nothing_anew(seconds: int) -> None:
+    adapter = OfflineAdapter()
+    count = 50 * seconds
+    now = EPOCH
+    for number in (0, 1, 2, 1, 2, 3):
+        samples = number * count + np.arange(count)
+        packet = Packet(samples / 50, np.zeros((count, 6), np.float32), int(samples[0]), 0.02)
+        now = max(now, EPOCH + number * seconds)
+        adapter.take([Message("wearables/w1/imu", make_format("raw").encode(packet))], now)
+        adapter.go_on(now + 1)
+    assert sum(map(len, adapter.batches)) == 4 * count
+    assert adapter.lost == 0
+    assert adapter.statistics().rejected == 2
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -6,8 +6,11 @@ from typing import NamedTuple
 from device_adapters.mqtt.payloads import Packet, PayloadFormat
 
 LATE_SECONDS = 5.0
-"""A packet less than this behind the newest came late or twice; one further, if what it was before
-does not go on, after a restart."""
+"""A packet that begins or ends less than this behind the newest came late or twice; one further, if
+what it was before does not go on, after a restart."""
+
+GOING_ON_PACKETS = 1.5
+"""For so many packets' duration what goes on is waited for: wearables send evenly, about."""
 
 MAX_WAITING = 16
 """Packets of a wearable that may wait for one that they overtook, or for what goes on."""
@@ -77,9 +80,7 @@ class PacketOrder:
 
     def overdue(self, now: float) -> list[Ordered]:
         """Return the packets that have waited long enough; what they waited for is lost."""
-        if self._anew and (
-            len(self._anew) > MAX_WAITING or now - self._anew[0][1] >= self._patience
-        ):
+        if self._anew and self._goes_on_no_more(now):
             return self._begin_anew()
         ordered: list[Ordered] = []
         while self._waiting and (
@@ -91,11 +92,17 @@ class PacketOrder:
 
     def _behind(self, packet: Packet, arrival: float) -> list[Ordered]:
         """Take in a packet from before: late, sent again, or of a device that began anew."""
-        if 0 <= self._newest - packet.times[0] < LATE_SECONDS:
+        if any(0 <= self._newest - time < LATE_SECONDS for time in packet.times[[0, -1]]):
             self.rejected += 1
         else:
             self._anew.append((packet, arrival))
         return self.overdue(arrival)
+
+    def _goes_on_no_more(self, now: float) -> bool:
+        """Tell whether what was before had its time to go on."""
+        packet, arrival = self._anew[0]
+        patience = max(self._patience, GOING_ON_PACKETS * len(packet.times) * packet.period_s)
+        return len(self._anew) > MAX_WAITING or now - arrival >= patience
 
     def _begin_anew(self) -> list[Ordered]:
         (packet, arrival), *others = self._anew
