@@ -438,6 +438,22 @@ def test_a_clock_that_is_set_back_hides_no_loss() -> None:
     assert adapter.lost == BATCH
 
 
+@pytest.mark.parametrize("step", [-500.0, 0.0, 1e9])
+def test_lost_messages_are_lost_samples_whatever_the_clock_is_set_to(step: float) -> None:
+    options = {"counts": "messages"}
+    adapter = OfflineAdapter(payload="json", payload_options=options)
+    payloads = make_format("json", **options)
+    for number in (0, 1, 2, 5, 6):
+        begins = 1000 + number * SECONDS + (step if number >= 5 else 0)
+        times = begins + np.arange(BATCH) / 50
+        packet = Packet(times, np.zeros((BATCH, 6), np.float32), number, 0.02)
+        sent = Message("wearables/w1/imu", payloads.encode(packet))
+        adapter.take([sent], EPOCH + number * SECONDS)
+    adapter.go_on(EPOCH + 100)
+    assert sum(map(len, adapter.batches)) == 5 * BATCH
+    assert adapter.lost == 2 * BATCH
+
+
 @pytest.mark.parametrize("name", ["raw", "json", "senml_json"])
 def test_messages_sent_again_after_a_lost_connection_begin_nothing_anew(name: str) -> None:
     adapter = OfflineAdapter(payload=name)

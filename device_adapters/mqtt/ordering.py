@@ -73,7 +73,7 @@ class PacketOrder:
         if missing == 0:
             ordered = self._follow(packet, arrival, 0)
             return [ordered, *self._successors()] if self._waiting else [ordered]
-        if self._was_set(packet, arrival):
+        if packet.counter is None and self._was_set_ahead(packet, arrival):
             return [*self._give_up(), self._begin(packet, arrival)]
         self._waiting.append((packet, arrival))
         return self.overdue(arrival)
@@ -149,16 +149,22 @@ class PacketOrder:
         return self._follow(packet, arrival, 0)
 
     def _follow(self, packet: Packet, arrival: float, missing: int) -> Ordered:
-        lost = missing
-        if self._counts == "messages" and missing:
-            elapsed = float(packet.times[0]) - self._newest
-            lost = max(missing, round(elapsed / packet.period_s) - 1)
+        lost = self._samples_in(missing, packet, arrival) if missing else 0
         if packet.counter is not None:
             step = len(packet.times) if self._counts == "samples" else 1
             self._expected += missing + step
         self._newest = float(packet.times[-1])
         self._arrival = arrival
         return Ordered(packet, arrival, lost)
+
+    def _samples_in(self, missing: int, packet: Packet, arrival: float) -> int:
+        """Return how many samples are missing; in messages, by the clock unless it was set."""
+        if self._counts != "messages":
+            return missing
+        elapsed = float(packet.times[0]) - self._newest
+        if elapsed < 0 or self._was_set_ahead(packet, arrival):
+            return missing * _samples_of(packet)
+        return max(missing, round(elapsed / packet.period_s) - 1)
 
     def _missing_before(self, packet: Packet) -> int:
         """Return how many samples, or messages, are missing; negative if it is behind."""
@@ -176,16 +182,22 @@ class PacketOrder:
         """
         if packet.counter is None or packet.times[0] >= self._newest:
             return False
-        samples = missing if self._counts == "samples" else missing * len(packet.times)
+        samples = missing if self._counts == "samples" else missing * _samples_of(packet)
         return samples * packet.period_s > arrival - self._arrival + LATE_SECONDS
 
-    def _was_set(self, packet: Packet, arrival: float) -> bool:
-        """Tell whether the clock of a device without a counter was set: nothing is missing."""
+    def _was_set_ahead(self, packet: Packet, arrival: float) -> bool:
+        """Tell whether the device's clock was set ahead."""
         elapsed = float(packet.times[0]) - self._newest
-        return packet.counter is None and elapsed - (arrival - self._arrival) > LATE_SECONDS
+        return elapsed - (arrival - self._arrival) > LATE_SECONDS
 
     def _unwrapped(self, packet: Packet) -> Packet:
         turns = round((self._newest - float(packet.times[0])) / self._turn)
         if turns <= 0:
             return packet
         return replace(packet, times=packet.times + turns * self._turn)
+
+
+def _samples_of(packet: Packet) -> int:
+    """Return how many samples of one sensor it has; it has more times if sensors come apart."""
+    lasts = float(packet.times[-1] - packet.times[0])
+    return min(len(packet.times), round(lasts / packet.period_s) + 1)
