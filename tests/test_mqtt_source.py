@@ -410,14 +410,17 @@ def test_a_rate_that_is_measured_amiss_is_no_change() -> None:
         assert adapter.streams["w1"].rate_hz == pytest.approx(100, rel=1e-3)
 
 
+@pytest.mark.parametrize("clock", [2.0, 805.0])
 @pytest.mark.parametrize("counts", ["samples", "messages"])
-def test_a_restart_is_no_loss_where_a_short_counter_seems_to_go_on(counts: str) -> None:
+def test_a_restart_is_no_loss_where_a_short_counter_seems_to_go_on(
+    counts: str, clock: float
+) -> None:
     options = {"counter_bits": 16, "counts": counts}
     adapter = OfflineAdapter(payload="json", payload_options=options)
     payloads = make_format("json", **options)
     step = BATCH if counts == "samples" else 1
     came = [(800 + number * SECONDS, 40_000 + number * step) for number in range(10)]
-    came += [(2 + number * SECONDS, number * step) for number in range(10)]
+    came += [(clock + number * SECONDS, number * step) for number in range(10)]
     for number, (begins, counter) in enumerate(came):
         packet = Packet(
             begins + np.arange(BATCH) / 50, np.zeros((BATCH, 6), np.float32), counter, 0.02
@@ -426,6 +429,19 @@ def test_a_restart_is_no_loss_where_a_short_counter_seems_to_go_on(counts: str) 
         adapter.take([sent], EPOCH + number * SECONDS)
     assert sum(map(len, adapter.batches)) == len(came) * BATCH
     assert adapter.lost == adapter.statistics().rejected == 0
+
+
+@pytest.mark.parametrize("hurry", [1, 100])
+def test_a_long_silence_is_a_loss_although_the_rate_told_is_not_the_true_one(hurry: int) -> None:
+    adapter = OfflineAdapter()
+    for number in (0, 1, 18_001, 18_002):
+        samples = number * BATCH + np.arange(BATCH)
+        packet = Packet(samples / 55, np.zeros((BATCH, 6), np.float32), int(samples[0]), 0.02)
+        sent = Message("wearables/w1/imu", make_format("raw").encode(packet))
+        adapter.take([sent], EPOCH + samples[-1] / 55 / hurry)
+    adapter.go_on(EPOCH + 4000)
+    assert sum(map(len, adapter.batches)) == 4 * BATCH
+    assert adapter.lost == 17_999 * BATCH
 
 
 def test_a_clock_that_is_set_back_hides_no_loss() -> None:

@@ -16,6 +16,11 @@ MAX_WAITING = 16
 """Packets of a wearable that may wait for one that they overtook, or for what goes on."""
 
 
+UNEVEN_PERIOD = 1.25
+"""A period measured within one message may be too long by so much: samples of 100 Hz are stamped in
+whole milliseconds, and a nominal rate is not the true one."""
+
+
 class Ordered(NamedTuple):
     """A packet in its place: all before it have come, or are given up.
 
@@ -177,13 +182,13 @@ class PacketOrder:
     def _cannot_be_missing(self, missing: int, packet: Packet, arrival: float) -> bool:
         """Tell whether a counter that leaps ahead began anew instead.
 
-        The device's clock went back, and the time since the packet before is too short for so many
-        samples.
+        Neither the device's clock nor the gateway's went on for so many samples.
         """
-        if packet.counter is None or packet.times[0] >= self._newest:
+        if packet.counter is None:
             return False
         samples = missing if self._counts == "samples" else missing * _samples_of(packet)
-        return samples * packet.period_s > arrival - self._arrival + LATE_SECONDS
+        elapsed = max(float(packet.times[0]) - self._newest, arrival - self._arrival)
+        return samples * packet.period_s > UNEVEN_PERIOD * elapsed + LATE_SECONDS
 
     def _was_set_ahead(self, packet: Packet, arrival: float) -> bool:
         """Tell whether the device's clock was set ahead."""
