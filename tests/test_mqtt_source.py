@@ -431,6 +431,27 @@ def test_a_restart_is_no_loss_where_a_short_counter_seems_to_go_on(
     assert adapter.lost == adapter.statistics().rejected == 0
 
 
+@pytest.mark.parametrize("clock_leap", [0.0, 2e10])
+def test_a_counter_that_leaps_as_far_as_it_can_does_not_stop_the_recogniser(
+    clock_leap: float, bundle: Path
+) -> None:
+    options = {"counter_bits": 63}
+    adapter = OfflineAdapter(payload="json", payload_options=options)
+    payloads = make_format("json", **options)
+    for number in range(60):
+        leaps = min(max(0, number - 40), 4)
+        times = number * SECONDS + leaps * clock_leap + np.arange(BATCH) / 50
+        counter = (number * BATCH + leaps * (2**62 - 20)) % 2**63
+        packet = Packet(times, np.zeros((BATCH, 6), np.float32), counter, 0.02)
+        adapter.take([Message("wearables/w1/imu", payloads.encode(packet))], EPOCH + number)
+        adapter.go_on(EPOCH + number + 0.9)
+    recognizer = Recognizer.load(bundle)
+    recognizer.open(adapter.streams["w1"])
+    recognizer.push_all(adapter.batches)
+    assert sum(map(len, adapter.batches)) == 60 * BATCH
+    assert adapter.lost == 0
+
+
 @pytest.mark.parametrize("hurry", [1, 100])
 def test_a_long_silence_is_a_loss_although_the_rate_told_is_not_the_true_one(hurry: int) -> None:
     adapter = OfflineAdapter()
