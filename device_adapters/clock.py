@@ -202,12 +202,14 @@ class CountingClock:
 
         Args:
             count: samples in the packet, more than 0.
-            lost: samples known to be lost before it.
+            lost: samples missing before it, by the device's numbers.
             arrival: when the gateway received the packet, by its own clock.
         """
         if abs(arrival - self._arrival) > LONGEST_SILENCE_SECONDS:
             self._restart()
         self._arrival = arrival
+        if self._leaps(lost, arrival):
+            lost = 0
         self._packet = count if self._packet in {None, count} else 1
         if arrival >= self._block_end:
             lost += self._close_block(arrival)
@@ -218,6 +220,13 @@ class CountingClock:
         self._least_latency = min(self._least_latency, latency)
         steps = np.arange(1 - count, 1, dtype=np.float64)
         return self._place_newest(lost + count) + steps * self._period, lost
+
+    def _leaps(self, lost: int, arrival: float) -> bool:
+        """Tell whether the numbers began anew: a sample would come long before it was taken."""
+        return (
+            self._placed is not None
+            and self._placed + lost * self._period - arrival > RESTART_SECONDS
+        )
 
     def _restart(self) -> None:
         """Forget what latencies were: nothing came for too long."""

@@ -211,6 +211,24 @@ def test_a_step_of_the_hosts_clock_loses_no_counted_samples(step: float) -> None
     assert times[-1] == pytest.approx(1e6 + 2999 / 50 + step)
 
 
+def test_numbers_that_begin_anew_put_nothing_into_the_future() -> None:
+    clock = CountingClock(50, numbered=True)
+    for packet in range(500):
+        times, lost = clock.place(10, 25_536 if packet == 250 else 0, packet / 5)
+        assert lost == 0
+        assert times[-1] == pytest.approx(packet / 5)
+
+
+def test_what_was_lost_behind_packets_that_a_fade_held_back_is_counted() -> None:
+    clock = CountingClock(50, numbered=True)
+    for packet in range(250):
+        clock.place(10, 0, packet / 5)
+    clock.place(10, 0, 70.0)
+    times, lost = clock.place(10, 990, 70.1)
+    assert lost == 990
+    assert times[-1] == pytest.approx(70.0, abs=0.1)
+
+
 @pytest.mark.parametrize("true_rate", [0.96, 1.04])
 def test_an_oscillator_far_off_is_still_followed(true_rate: float) -> None:
     outcome = place(Link(true_rate=true_rate), "count")
