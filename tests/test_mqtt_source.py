@@ -400,6 +400,21 @@ def test_sensors_that_come_apart_are_joined_at_the_rate_that_is_told_last() -> N
     assert sum(map(len, adapter.batches)) >= 12 * BATCH - 2
 
 
+def test_a_loss_is_told_although_the_first_sensor_is_missing_after_it() -> None:
+    adapter = OfflineAdapter(payload="sensor_logger")
+    for number in (*range(10), *range(11, 20)):
+        sent = message(number, name="sensor_logger")
+        if number == 11:
+            document = orjson.loads(sent.payload)
+            document["payload"] = [
+                record for record in document["payload"] if record["name"] != "accelerometer"
+            ]
+            sent = sent._replace(payload=orjson.dumps(document))
+        adapter.take([sent], EPOCH + number * SECONDS)
+        adapter.go_on(EPOCH + number * SECONDS + 0.6)
+    assert adapter.lost == BATCH
+
+
 def test_a_rate_that_is_measured_amiss_is_no_change() -> None:
     adapter = OfflineAdapter(payload="senml_json")
     payloads = make_format("senml_json")

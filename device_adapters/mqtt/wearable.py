@@ -137,6 +137,7 @@ class _Sensors:
         self._payloads = payloads
         self._starts = np.cumsum([0, *widths]).tolist()
         self._merger = Merger(widths, rate_hz)
+        self._untold_lost = 0
 
     def set_rate(self, rate_hz: float) -> None:
         """Change the nominal rate of all."""
@@ -150,17 +151,15 @@ class _Sensors:
         self, times: NDArray[np.float64], values: NDArray[np.float32], lost: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float32], int] | None:
         """Return the samples that are complete now, and how many were lost before them."""
+        self._untold_lost += lost
         complete = []
         # The first sensor's samples last: by then all that they are interpolated from is there.
         for sensor in reversed(range(len(self._starts) - 1)):
             own = values[:, self._starts[sensor] : self._starts[sensor + 1]]
             sampled = ~np.isnan(own[:, 0])
             if sampled.any():
-                complete.append(
-                    self._merger.push(
-                        sensor, times[sampled], own[sampled], lost if sensor == 0 else 0
-                    )
-                )
+                before = self._take_lost() if sensor == 0 else 0
+                complete.append(self._merger.push(sensor, times[sampled], own[sampled], before))
         parts = [part for part in complete if part is not None]
         if not parts:
             return None
@@ -169,3 +168,8 @@ class _Sensors:
             self._payloads.merge(np.concatenate([part[1] for part in parts])),
             sum(part[2] for part in parts),
         )
+
+    def _take_lost(self) -> int:
+        """Return what was lost since the first sensor's samples came last."""
+        lost, self._untold_lost = self._untold_lost, 0
+        return lost
