@@ -223,9 +223,11 @@ class CountingClock:
 
     def _leaps(self, lost: int, arrival: float) -> bool:
         """Tell whether the numbers began anew: a sample would come long before it was taken."""
+        missing = lost * self._period
         return (
-            self._placed is not None
-            and self._placed + lost * self._period - arrival > RESTART_SECONDS
+            missing > RESTART_SECONDS
+            and self._placed is not None
+            and self._placed + missing - arrival > RESTART_SECONDS
         )
 
     def _restart(self) -> None:

@@ -467,6 +467,36 @@ def test_a_counter_that_leaps_as_far_as_it_can_does_not_stop_the_recogniser(
     assert adapter.lost == 0
 
 
+@pytest.mark.parametrize("true_hz", [49.0, 50.0, 50.5, 52.0])
+@pytest.mark.parametrize("jitter", [0.0, 0.004])
+@pytest.mark.parametrize("counter", ["seq", ""])
+@pytest.mark.parametrize("samples", [10, 100])
+def test_a_sensor_whose_oscillator_is_off_loses_nothing(
+    true_hz: float, jitter: float, counter: str, samples: int
+) -> None:
+    adapter = OfflineAdapter(payload="json", payload_options={"counter": counter})
+    recognizer = Recognizer.load("waist")
+    late = np.random.default_rng(0).uniform(0, jitter, 60)
+    for number in range(60):
+        first = number * samples
+        document = {
+            "t": EPOCH + first / true_hz + float(late[number]),
+            "seq": first,
+            "rate": 50,
+            "values": np.ones((samples, 6)).tolist(),
+        }
+        sent = Message("wearables/w1/imu", orjson.dumps(document))
+        adapter.take([sent], EPOCH + (first + samples) / true_hz)
+    recognizer.open(adapter.streams["w1"])
+    recognizer.push_all(adapter.batches)
+    statistics = recognizer.statistics()
+    times = np.concatenate([batch.times for batch in adapter.batches])
+    assert (len(times), adapter.statistics().rejected, adapter.lost) == (60 * samples, 0, 0)
+    assert (statistics.lost, statistics.out_of_order) == (0, 0)
+    assert (np.diff(times[samples:]) * true_hz).min() > 0.9
+    assert (np.diff(times[samples:]) * true_hz).max() < 1.1 + 50 * jitter / samples
+
+
 @pytest.mark.parametrize("hurry", [1, 100])
 def test_a_long_silence_is_a_loss_although_the_rate_told_is_not_the_true_one(hurry: int) -> None:
     adapter = OfflineAdapter()

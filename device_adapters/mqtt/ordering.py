@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import NamedTuple
 
+from device_adapters.clock import RATE_TOLERANCE
 from device_adapters.mqtt.payloads import Packet, PayloadFormat
 
 LATE_SECONDS = 5.0
@@ -54,7 +55,8 @@ class PacketOrder:
         self._anew: list[tuple[Packet, float]] = []
         self._begun = False
         self._expected = 0
-        self._newest = 0.0
+        self._first = self._newest = 0.0
+        self._samples = 0
         self._arrival = 0.0
         self.rejected = 0
         """Packets that came too late, or twice."""
@@ -158,7 +160,8 @@ class PacketOrder:
         if packet.counter is not None:
             step = len(packet.times) if self._counts == "samples" else 1
             self._expected += missing + step
-        self._newest = float(packet.times[-1])
+        self._first, self._newest = float(packet.times[0]), float(packet.times[-1])
+        self._samples = len(packet.times)
         self._arrival = arrival
         return Ordered(packet, arrival, lost)
 
@@ -174,10 +177,23 @@ class PacketOrder:
     def _missing_before(self, packet: Packet) -> int:
         """Return how many samples, or messages, are missing; negative if it is behind."""
         if packet.counter is None:
-            elapsed = float(packet.times[0]) - self._newest
-            return max(0, round(elapsed / packet.period_s) - 1) if elapsed > 0 else -1
+            return self._missing_by_time(packet)
         half = self._modulus >> 1
         return (packet.counter - self._expected + half) % self._modulus - half
+
+    def _missing_by_time(self, packet: Packet) -> int:
+        """Return how many samples are missing by the device's clock; negative if it is behind.
+
+        Samples that were laid out by the nominal period hardly end where the next begin.
+        """
+        first = float(packet.times[0])
+        elapsed = first - self._newest
+        slack = laid_out_slack(self._samples, packet.period_s) if packet.laid_out else 0.0
+        if elapsed <= -slack or first <= self._first:
+            return -1
+        if elapsed - packet.period_s <= slack:
+            return 0
+        return max(0, round(elapsed / packet.period_s) - 1)
 
     def _cannot_be_missing(self, missing: int, packet: Packet, arrival: float) -> bool:
         """Tell whether a counter that leaps ahead began anew instead.
@@ -200,6 +216,14 @@ class PacketOrder:
         if turns <= 0:
             return packet
         return replace(packet, times=packet.times + turns * self._turn)
+
+
+def laid_out_slack(samples: int, period_s: float) -> float:
+    """Return by how many seconds the end of laid out samples may miss the beginning of the next.
+
+    By what an oscillator may be off, and by half a period that the times told may jitter.
+    """
+    return (RATE_TOLERANCE * samples + 0.5) * period_s
 
 
 def _samples_of(packet: Packet) -> int:

@@ -8,13 +8,17 @@ from numpy.typing import NDArray
 
 from device_adapters.clock import DeviceClock
 from device_adapters.merge import Merger
-from device_adapters.mqtt.ordering import Ordered, PacketOrder
+from device_adapters.mqtt.ordering import Ordered, PacketOrder, laid_out_slack
 from device_adapters.mqtt.payloads import Packet, PayloadFormat
 from device_adapters.samples import SampleBatch
 
 RATE_TOLERANCE = 0.15
 """A rate that is measured within a message jitters by less: of 100 Hz stamped in whole milliseconds
 by a tenth. Rates that a sensor can be set to differ by more."""
+
+EVEN_ENOUGH = 0.1
+"""Samples of two messages may be nearer to each other, or further apart, by such a share of their
+period."""
 
 RATE_PACKETS = 3
 """So many in a row with another rate are no slip, such as a gap in a message of two samples."""
@@ -80,7 +84,7 @@ class Wearable:
 
     def _batch(self, ordered: Ordered) -> SampleBatch | None:
         packet, arrival, lost = ordered
-        times, values = packet.times, packet.values
+        times, values = self._spread(packet, lost), packet.values
         self._follow(float(times[-1]), arrival)
         if self._rate.changes(1 / packet.period_s) and self._sensors is not None:
             self._sensors.set_rate(self._rate.hz)
@@ -93,6 +97,20 @@ class Wearable:
             values = values * self._factors
         times, offset = self._clock.place(times)
         return SampleBatch(self.device, times, values, lost, offset)
+
+    def _spread(self, packet: Packet, lost: int) -> NDArray[np.float64]:
+        """Return the times of samples; those that were laid out begin where those before ended.
+
+        No oscillator keeps its nominal rate: the last of a message would come after the first of
+        the next, or long before it.
+        """
+        times, period = packet.times, packet.period_s
+        beyond = float(times[0]) - period - self._newest
+        most = laid_out_slack(len(times), period)
+        if not packet.laid_out or lost or not EVEN_ENOUGH * period < abs(beyond) <= most:
+            return times
+        shares = np.arange(1, len(times) + 1) / len(times)
+        return self._newest + (float(times[-1]) - self._newest) * shares
 
     def _follow(self, newest: float, arrival: float) -> None:
         """Take in when a packet came; begin anew where the device's clock did."""

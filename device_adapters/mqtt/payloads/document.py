@@ -95,14 +95,15 @@ class DocumentFormat(PayloadFormat):
             values = self._values(document)
             times = self._times(self._at(document, options.time), len(values))
         period = self._period(document, times)
-        if times.ndim == 0:
+        laid_out = times.ndim == 0
+        if laid_out:
             times = times + np.arange(len(values)) * period
         counter, device = None, None
         if options.counter:
             counter = whole_number(self.name, "counter", self._at(document, options.counter))
         if options.device:
             device = self._device(self._at(document, options.device))
-        return packet(self.name, times, values, counter, period, device)
+        return packet(self.name, times, values, counter, period, device, laid_out=laid_out)
 
     @override
     def encode(self, packet: Packet) -> bytes:

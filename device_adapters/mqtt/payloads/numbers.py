@@ -130,6 +130,8 @@ def packet(
     counter: int | None,
     period_s: float,
     device: str | None = None,
+    *,
+    laid_out: bool = False,
 ) -> Packet:
     """Return the packet of what was read, if it can be one.
 
@@ -154,4 +156,4 @@ def packet(
         single = values.astype(np.float32)
     if not np.isfinite(single[~np.isnan(values)]).all():
         raise PayloadError(name, "it holds a number that float32 does not")
-    return Packet(times, single, counter, period_s, device)
+    return Packet(times, single, counter, period_s, device, laid_out)

@@ -28,6 +28,8 @@ class Packet:
         counter: the number of the first sample, or of the message; None if the device has none.
         period_s: nominal time between two samples.
         device: who sent it, where the payload tells it and not the topic.
+        laid_out: whether the message tells one time, from which the others are laid out by the
+            nominal period.
     """
 
     times: NDArray[np.float64]
@@ -35,6 +37,7 @@ class Packet:
     counter: int | None
     period_s: float
     device: str | None = None
+    laid_out: bool = False
 
 
 class PayloadFormat(ABC):

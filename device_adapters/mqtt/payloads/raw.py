@@ -48,7 +48,7 @@ class RawFormat(PayloadFormat):
             raise PayloadError("raw", f"{len(payload)} bytes; by its header it has {size}")
         values = np.frombuffer(payload, VALUE, offset=HEADER.size).reshape(samples, channels)
         times = _steps(samples, period_ns) + time_us * MICROSECOND
-        return Packet(times, values, counter, period_ns * NANOSECOND)
+        return Packet(times, values, counter, period_ns * NANOSECOND, laid_out=True)
 
     @override
     def encode(self, packet: Packet) -> bytes:
