@@ -163,7 +163,7 @@ MQTT_LAYOUTS: dict[str, tuple[str, dict[str, object]]] = {
 def _mqtt_parser(title: str) -> Parser:
     name, options = MQTT_LAYOUTS[title]
     payloads = payload_class(name)(payload_class(name).Options.model_validate(options))
-    channels = sum(payloads.sensors or (6,))
+    channels = sum(payloads.sensors.values()) if payloads.sensors else 6
 
     def start() -> Parse:
         wearable = Wearable("wrist", payloads, None, 0.5, 50.0)

@@ -39,6 +39,11 @@ class Merger:
         """Samples of the first sensor that were dropped for want of the others'."""
         return self._unpaired
 
+    @property
+    def untold_lost(self) -> int:
+        """Samples that are lost, of which no sample has told yet."""
+        return self._lost
+
     def push(
         self, sensor: int, times: NDArray[np.float64], values: NDArray[np.float32], lost: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float32], int] | None:

@@ -415,6 +415,25 @@ def test_a_loss_is_told_although_the_first_sensor_is_missing_after_it() -> None:
     assert adapter.lost == BATCH
 
 
+@pytest.mark.parametrize("switched_off", ["gravity", "accelerometer"])
+def test_a_sensor_that_never_comes_is_told_and_what_it_costs_is_counted(
+    switched_off: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapter = OfflineAdapter(payload="sensor_logger")
+    for number in range(60):
+        sent = message(number, name="sensor_logger")
+        document = orjson.loads(sent.payload)
+        document["payload"] = [
+            record for record in document["payload"] if record["name"] != switched_off
+        ]
+        sent = sent._replace(payload=orjson.dumps(document))
+        adapter.take([sent], EPOCH + number * SECONDS)
+    assert not adapter.batches
+    assert caplog.text.count(f"no {switched_off} came; switch it on") == 1
+    lost = adapter.statistics().lost
+    assert lost == 0 if switched_off == "accelerometer" else lost > 0.3 * 60 * BATCH
+
+
 def test_a_rate_that_is_measured_amiss_is_no_change() -> None:
     adapter = OfflineAdapter(payload="senml_json")
     payloads = make_format("senml_json")

@@ -51,6 +51,8 @@ turn of the event loop costs. A wearable alone is not held up."""
 
 DEVICE_LEVEL = "+"
 
+NOTHING_IS_TAKEN = "nothing of %r is taken: no %s came; switch it on, or change payload_options"
+
 _log = logging.getLogger(__name__)
 
 
@@ -150,7 +152,7 @@ class MqttAdapter(LiveAdapter):
         self._streams: dict[str, StreamInfo] = {}
         self._wearables: dict[str, Wearable] = {}
         self._waiting: set[Wearable] = set()
-        self._turned_away: set[str] = set()
+        self._at_fault: set[str] = set()
         self._lost = 0
         self._rejected = 0
         self._subscribed = asyncio.Event()
@@ -172,8 +174,10 @@ class MqttAdapter(LiveAdapter):
 
     @override
     def statistics(self) -> AdapterStatistics:
-        rejected = self._rejected + sum(wearable.rejected for wearable in self._wearables.values())
-        return self._statistics(self._lost, rejected)
+        wearables = self._wearables.values()
+        lost = self._lost + sum(wearable.untold_lost for wearable in wearables)
+        rejected = self._rejected + sum(wearable.rejected for wearable in wearables)
+        return self._statistics(lost, rejected)
 
     @override
     async def _run(self) -> None:
@@ -233,11 +237,13 @@ class MqttAdapter(LiveAdapter):
                 wearable = self._wearable(message, packet)
             except (PayloadError, InvalidNameError, InvalidStreamError) as error:
                 self._rejected += 1
-                self._turn_away(self._sender(message), error)
+                self._tell_once(self._sender(message), "message of %r rejected: %s", error)
             else:
                 self._put(wearable, wearable.take(packet, arrival), set_by)
                 if wearable.waits:
                     self._waiting.add(wearable)
+                if absent := wearable.absent:
+                    self._tell_once(wearable.device, NOTHING_IS_TAKEN, ", ".join(absent))
 
     def _put(self, wearable: Wearable, batches: Iterable[SampleBatch], set_by: float) -> None:
         stream = self._streams[wearable.device]
@@ -299,8 +305,8 @@ class MqttAdapter(LiveAdapter):
         )
         return self._wearables[device]
 
-    def _turn_away(self, sender: str, error: Exception) -> None:
+    def _tell_once(self, sender: str, told: str, reason: object) -> None:
         """Tell the first fault of a sender; of any number of senders, so many and no more."""
-        if sender not in self._turned_away and len(self._turned_away) < self._options.max_devices:
-            self._turned_away.add(sender)
-            _log.warning("message of %r rejected: %s", sender, error)
+        if sender not in self._at_fault and len(self._at_fault) < self._options.max_devices:
+            self._at_fault.add(sender)
+            _log.warning(told, sender, reason)

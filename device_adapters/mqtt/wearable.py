@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_adapters.clock import DeviceClock
-from device_adapters.merge import Merger
+from device_adapters.merge import MAX_WAIT_SECONDS, Merger
 from device_adapters.mqtt.ordering import Ordered, PacketOrder, laid_out_slack
 from device_adapters.mqtt.payloads import Packet, PayloadFormat
 from device_adapters.samples import SampleBatch
@@ -60,6 +60,16 @@ class Wearable:
     def rejected(self) -> int:
         """Packets that came too late, or twice."""
         return self._order.rejected
+
+    @property
+    def untold_lost(self) -> int:
+        """Samples that are lost, of which no batch has told yet."""
+        return self._sensors.untold_lost if self._sensors else 0
+
+    @property
+    def absent(self) -> list[str]:
+        """Sensors that never came: without them nothing of the others is of use."""
+        return self._sensors.absent(self._newest) if self._sensors else []
 
     @property
     def waits(self) -> bool:
@@ -151,11 +161,24 @@ class _Sensors:
     """Puts sensors that are sampled apart on the time base of the first."""
 
     def __init__(self, payloads: PayloadFormat, rate_hz: float) -> None:
-        widths = payloads.sensors or ()
+        sensors = payloads.sensors or {}
+        widths = tuple(sensors.values())
         self._payloads = payloads
+        self._began: float | None = None
         self._starts = np.cumsum([0, *widths]).tolist()
+        self._absent = dict(zip(sensors, self._starts, strict=False))
         self._merger = Merger(widths, rate_hz)
         self._untold_lost = 0
+
+    @property
+    def untold_lost(self) -> int:
+        """Samples that are lost, of which no sample has told yet."""
+        return self._untold_lost + self._merger.untold_lost
+
+    def absent(self, now: float) -> list[str]:
+        """Return the sensors that have never come, if they had their time to."""
+        late = self._began is not None and now - self._began > MAX_WAIT_SECONDS
+        return list(self._absent) if late else []
 
     def set_rate(self, rate_hz: float) -> None:
         """Change the nominal rate of all."""
@@ -170,6 +193,8 @@ class _Sensors:
     ) -> tuple[NDArray[np.float64], NDArray[np.float32], int] | None:
         """Return the samples that are complete now, and how many were lost before them."""
         self._untold_lost += lost
+        if self._absent:
+            self._note_absent(float(times[0]), values)
         complete = []
         # The first sensor's samples last: by then all that they are interpolated from is there.
         for sensor in reversed(range(len(self._starts) - 1)):
@@ -186,6 +211,13 @@ class _Sensors:
             self._payloads.merge(np.concatenate([part[1] for part in parts])),
             sum(part[2] for part in parts),
         )
+
+    def _note_absent(self, begin: float, values: NDArray[np.float32]) -> None:
+        if self._began is None:
+            self._began = begin
+        self._absent = {
+            name: start for name, start in self._absent.items() if np.isnan(values[:, start]).all()
+        }
 
     def _take_lost(self) -> int:
         """Return what was lost since the first sensor's samples came last."""

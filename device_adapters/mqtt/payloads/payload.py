@@ -1,6 +1,7 @@
 """The contract that every payload format keeps."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -49,8 +50,8 @@ class PayloadFormat(ABC):
         clock_turn_s: the device's clock starts again at 0 after this; infinite if it never does.
         names_devices: whether a payload tells which device it is of, so that the topic need not.
         channels: how many a packet has once its sensors are merged, where the options tell it.
-        sensors: the channels of each sensor, where sensors of one device are sampled apart: a row
-            of a packet's values then holds one sensor's or several sensors' channels, and NaN.
+        sensors: by name how many channels each sensor has, where sensors of one device are sampled
+            apart: a row of a packet's values then holds the channels of one or several, and NaN.
         conversion: what `merge` does, for `StreamInfo.conversion`.
     """
 
@@ -60,7 +61,7 @@ class PayloadFormat(ABC):
     clock_turn_s: float = float("inf")
     names_devices: bool = False
     channels: int | None = None
-    sensors: tuple[int, ...] | None = None
+    sensors: Mapping[str, int] | None = None
     conversion: str = ""
 
     @abstractmethod

@@ -56,7 +56,7 @@ class SensorLoggerFormat(PayloadFormat):
         self._adds_gravity = options.acceleration == "accelerometer"
         names = [options.acceleration, "gyroscope", *(["gravity"] if self._adds_gravity else [])]
         self._starts = {name: 3 * place for place, name in enumerate(names)}
-        self.sensors = (3,) * len(names)
+        self.sensors = dict.fromkeys(names, 3)
         self.channels = 6
         self.conversion = "gravity added" if self._adds_gravity else ""
 
