@@ -28,12 +28,7 @@ from device_adapters.mqtt.subscriber import MqttOptions
 from device_adapters.replay import ReplayAdapter, ReplayOptions
 from streamer import __version__
 from streamer.broker import EmbeddedBroker
-from streamer.config import (
-    LONGEST_HOP_SECONDS,
-    GatewayConfig,
-    read_gateway_config,
-    read_mqtt_options,
-)
+from streamer.config import GatewayConfig, read_gateway_config, read_mqtt_options
 from streamer.config_file import first_fault, read_config
 from streamer.demo import run_demo
 from streamer.errors import StreamerError, TrainingError
@@ -44,7 +39,7 @@ from streamer.listen import wearable_named
 from streamer.publishers import Publisher
 from streamer.publishers.console import ConsolePublisher, as_json, as_text
 from streamer.publishers.mqtt import MqttPublisher, root_topic
-from streamer.recognizer import Recognizer, RecognizerStatistics
+from streamer.recognizer import LONGEST_HOP_SECONDS, Recognizer, RecognizerStatistics
 from streamer.recorder import Recorder
 from streamer.scan import print_wearables, show_wearables
 from streamer.share.packaged import DEFAULT_BUNDLE, find_bundle, packaged_bundles

@@ -12,11 +12,11 @@ from device_adapters.mqtt.subscriber import MqttOptions
 from device_adapters.samples import check_name
 from streamer.config_file import Section, read_config, validate
 from streamer.errors import ConfigError
+from streamer.recognizer import LONGEST_HOP_SECONDS
 from streamer.share.packaged import DEFAULT_BUNDLE
 from streamer.wearers import WearerConfig
 
 DEFAULT_LISTEN = "127.0.0.1:1883"
-LONGEST_HOP_SECONDS = 60.0
 
 
 class ModelConfig(Section):

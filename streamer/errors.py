@@ -34,6 +34,14 @@ class BundleError(StreamerError):
         super().__init__(f"bundle {path}: {reason}")
 
 
+class HopError(StreamerError, ValueError):
+    """Seconds between two labels that are none."""
+
+    def __init__(self, hop_s: float, longest_s: float) -> None:
+        self.hop_s = hop_s
+        super().__init__(f"hop_s is {hop_s:g}; it must be above 0 and at most {longest_s:g} s")
+
+
 class RefusedStreamError(StreamerError):
     """A stream whose labels would be nonsense."""
 

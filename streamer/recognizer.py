@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_adapters.samples import SampleBatch, StreamInfo
+from streamer.errors import HopError
 from streamer.host_times import HostOffset
 from streamer.messages import Alternative, Label, TimeSpan
 from streamer.resample import GridRuns, Resampler
@@ -18,6 +19,7 @@ from streamer.slots import Slots, grown
 from streamer.stream_fit import channel_order, check_batch, check_rate
 from streamer.windows import HopBuffers, Hops
 
+LONGEST_HOP_SECONDS = 60.0
 ALTERNATIVES = 3
 PROBABILITY_DIGITS = 4
 TIME_DIGITS = 6
@@ -68,7 +70,11 @@ class Recognizer:
 
     Args:
         model: the compiled model.
-        hop_s: seconds between two labels of a stream; the bundle's default if None.
+        hop_s: seconds between two labels of a stream; the bundle's default if None. It becomes a
+            whole number of samples, one at least.
+
+    Raises:
+        HopError: so many seconds can't be between two labels.
 
     Example:
         >>> recognizer = Recognizer.load("waist")
@@ -77,6 +83,8 @@ class Recognizer:
     """
 
     def __init__(self, model: ShareModel, hop_s: float | None = None) -> None:
+        if hop_s is not None and not 0 < hop_s <= LONGEST_HOP_SECONDS:
+            raise HopError(hop_s, LONGEST_HOP_SECONDS)
         self.manifest = model.manifest
         rate = self.manifest.rate_hz
         self.hop = self.manifest.hop if hop_s is None else max(1, round(hop_s * rate))
@@ -102,6 +110,7 @@ class Recognizer:
 
         Raises:
             BundleError: it is missing, damaged or no bundle.
+            HopError: so many seconds can't be between two labels.
         """
         return cls(ShareModel.load(bundle), hop_s)
 

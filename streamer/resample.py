@@ -177,11 +177,10 @@ class Resampler:
         """
         entries = sorted(zip(slots, batches, strict=True), key=itemgetter(0))
         samples, accepted = self._accepted(*self._gathered(entries))
-        gaps, missing = self._gaps(samples)
-        self._declare(entries, samples, accepted, gaps, missing)
+        self._declare(entries, samples, accepted)
         if not len(samples.slots):
             return self._none
-        samples.rows[gaps, LOST] = np.maximum(samples.rows[gaps, LOST], missing)
+        gaps = self._noted_gaps(samples)
         stretches = self._stretches(samples)
         return self._emit(self._filled(stretches) if len(gaps) else stretches)
 
@@ -237,19 +236,12 @@ class Resampler:
         self.out_of_order += int((possible & ~accepted).sum())
         return accepted
 
-    def _declare(
-        self,
-        entries: Sequence[_Entry],
-        samples: _Samples,
-        accepted: Bools,
-        gaps: Indices,
-        missing: Floats,
-    ) -> None:
+    def _declare(self, entries: Sequence[_Entry], samples: _Samples, accepted: Bools) -> None:
         """Note the samples lost just before each that was accepted, by what the batches say.
 
-        What is missing between a batch's samples is a part of what it says: where sensors are
-        joined it is told with the first sample. What is said by a batch that nothing was accepted
-        of waits for the slot's next sample.
+        What its own times show between its samples is a part of what a batch says: where sensors
+        are joined it is told with the first. What is said by a batch that nothing was accepted of
+        waits for the slot's next sample.
         """
         slots, lost = samples.slots, samples.rows[:, LOST]
         if self._undeclared:
@@ -260,20 +252,21 @@ class Resampler:
             if batch.lost:
                 after = int(accepted[:start].sum())
                 if after < len(slots) and slots[after] == slot:
-                    until = after + int(accepted[start : start + len(batch)].sum())
-                    between = missing[(gaps > after) & (gaps < until)].sum()
+                    between = _missing_between(batch.times, self._rate_in[slot])
                     lost[after] += max(batch.lost - between, 0)
                 else:
                     self._undeclared[slot] = self._undeclared.get(slot, 0) + batch.lost
             start += len(batch)
 
-    def _gaps(self, samples: _Samples) -> tuple[Indices, Floats]:
-        """Return the samples before which others are missing by their times, and how many."""
+    def _noted_gaps(self, samples: _Samples) -> Indices:
+        """Return the samples before which others are missing, and note how many."""
         periods = samples.steps * self._rate_in[samples.slots]
         gaps = (periods >= SHORTEST_GAP_PERIODS).nonzero()[0]
-        missing = np.rint(periods[gaps]) - 1
-        missing[np.isinf(missing)] = 0
-        return gaps, missing
+        if len(gaps):
+            missing = _missing_in(periods[gaps])
+            rows = samples.rows
+            rows[gaps, LOST] = np.maximum(rows[gaps, LOST], missing)
+        return gaps
 
     def _stretches(self, samples: _Samples) -> Stretches:
         """Cut the samples at long gaps; what was kept goes before the stretches that go on."""
@@ -354,6 +347,19 @@ class Resampler:
 def are_possible(values: NDArray[np.float32]) -> Bools:
     """Return whether each value is a number that a sensor may have read."""
     return np.abs(values) <= LARGEST_READING
+
+
+def _missing_in(periods: Floats) -> Floats:
+    """Return how many samples are missing in gaps of so many periods; none before the first."""
+    missing = np.rint(periods) - 1
+    missing[np.isinf(missing)] = 0
+    return missing
+
+
+def _missing_between(times: Floats, rate_hz: float) -> int:
+    """Return how many samples are missing between those of these times."""
+    periods = np.diff(times[np.isfinite(times)]) * rate_hz
+    return int(_missing_in(periods[periods >= SHORTEST_GAP_PERIODS]).sum())
 
 
 def _observed(stretches: Stretches, points: GridPoints) -> Bools:

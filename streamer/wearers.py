@@ -442,6 +442,7 @@ def _check_fallback(name: str, full: Manifest, less: Manifest) -> None:
     compared = {
         "rate_hz": (less.rate_hz, full.rate_hz),
         "window": (less.window, full.window),
+        "gravity": (less.gravity, full.gravity),
         "labels": (sorted(less.label_set.names), sorted(full.label_set.names)),
     }
     for what, (own, needed) in compared.items():

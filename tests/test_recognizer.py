@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conftest import CHANNELS, EPOCH, UNITS, counted_samples, cut, stream_info
 from device_adapters.samples import SampleBatch, StreamInfo
 from device_adapters.session_file import SessionReader
-from streamer.errors import BundleError, StreamMismatchError
+from streamer.errors import BundleError, HopError, StreamMismatchError
 from streamer.messages import Label
 from streamer.recognizer import Recognizer
 
@@ -38,6 +38,12 @@ def test_labels_come_every_hop_once_the_window_is_full(bundle: Path) -> None:
         assert label.words == tuple(label.label.split())
         assert label.p >= max(other.p for other in label.alternatives)
         assert (label.observed, label.lost) == (1.0, 0)
+
+
+@pytest.mark.parametrize("hop_s", [0.0, -1.0, 61.0, float("inf"), float("nan")])
+def test_what_can_not_be_between_two_labels_is_refused(bundle: Path, hop_s: float) -> None:
+    with pytest.raises(HopError, match="it must be above 0 and at most 60 s"):
+        Recognizer.load(bundle, hop_s)
 
 
 @settings(max_examples=15)

@@ -26,9 +26,10 @@ from streamer.messages import Label, parse_label
 from streamer.recognizer import Recognizer
 from streamer.recorder import Recorder
 from streamer.share.labels import LabelSet
+from streamer.share.runtime import ShareModel
 from streamer.training.compiler import write_bundle
 from streamer.training.network import ShareNetwork
-from streamer.wearers import WearerConfig, Wearers
+from streamer.wearers import WearerConfig, Wearers, _check_fallback
 from test_gateway import Collector, Scripted
 from test_recognizer import recorded
 from test_share import SMALL, manifest_of
@@ -301,6 +302,12 @@ def test_a_fallback_of_other_labels_is_refused(tmp_path: Path, bundle: Path) -> 
     write_bundle(network, manifest_of(network), tmp_path / "other.onnx")
     with pytest.raises(WearerError, match=r"fallback test has labels \['walk'\]; bundle waist"):
         opened(bundle, ANNA.model_copy(update={"fallback": tmp_path / "other.onnx"}))
+
+
+def test_a_fallback_without_gravity_is_refused() -> None:
+    full, less = ShareModel.load("waist").manifest, ShareModel.load("waist-acc").manifest
+    with pytest.raises(WearerError, match="waist-acc has gravity False; bundle waist has True"):
+        _check_fallback("anna", full, less.model_copy(update={"gravity": False}))
 
 
 def drifting(
