@@ -51,6 +51,8 @@ from streamer.wearers import JoinedDeviceStatistics
 if TYPE_CHECKING:
     from streamer.training.config import TrainingConfig
 
+_log = logging.getLogger(__name__)
+
 app = typer.Typer(
     help="Streaming human-activity recognition: wearables in, activity words out over MQTT.",
     no_args_is_help=True,
@@ -674,9 +676,15 @@ def _fast_event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
     # Python 3.11 reports a cancelled server connection as an exception in its callback.
-    if not isinstance(context.get("exception"), asyncio.CancelledError):
-        loop.default_exception_handler(context)
+    if isinstance(error, asyncio.CancelledError):
+        return
+    # As of a client that hangs up on the gateway's own broker, which speaks MQTT 3.1.1 alone.
+    if isinstance(error, OSError):
+        _log.warning("%s: %s", context["message"], error)
+        return
+    loop.default_exception_handler(context)
 
 
 def _first(error: BaseException) -> BaseException:

@@ -1,5 +1,6 @@
 """The command line as a user meets it: in a process of its own."""
 
+import asyncio
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from device_adapters.session_file import (
     read_annotations,
 )
 from streamer import __version__
-from streamer.cli import _account
+from streamer.cli import _account, _report
 from streamer.gateway import GatewayStatistics
 from streamer.messages import parse_label
 from streamer.publishers import PublisherStatistics
@@ -256,3 +257,17 @@ def test_sessions_of_two_devices_replay_one_or_both(tmp_path: Path) -> None:
     one = streamer("replay", path, "--json", "--device", "left").stdout.splitlines()
     assert [json.loads(line) for line in one] == [m for m in both if m["wearer"] == "left"]
     assert both[0]["window"]["start"] == EPOCH
+
+
+def test_a_client_that_hangs_up_on_the_own_broker_is_told_in_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = asyncio.new_event_loop()
+    message = "Unhandled exception in client_connected_cb"
+    _report(loop, {"message": message, "exception": OSError(107, "not connected")})
+    _report(loop, {"message": message, "exception": asyncio.CancelledError()})
+    loop.close()
+    assert [record.message for record in caplog.records] == [
+        f"{message}: [Errno 107] not connected"
+    ]
+    assert caplog.records[0].exc_info is None
