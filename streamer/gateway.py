@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from device_adapters.adapter import AdapterStatistics, DeviceAdapter
 from device_adapters.samples import SampleBatch, StreamInfo
@@ -133,14 +135,18 @@ class Gateway:
         )
 
     async def _pump_all(self) -> None:
+        alike = Counter[type[DeviceAdapter]]()
         async with asyncio.TaskGroup() as tasks:
             for adapter in self._adapters:
-                tasks.create_task(self._pump(adapter), name=f"pump {type(adapter).__name__}")
+                alike[type(adapter)] += 1
+                pump = self._pump(adapter, alike[type(adapter)])
+                tasks.create_task(pump, name=f"pump {type(adapter).__name__}")
 
-    async def _pump(self, adapter: DeviceAdapter) -> None:
+    async def _pump(self, adapter: DeviceAdapter, number: int) -> None:
         # Waits while the queue is full: a recording can wait, a live adapter drops and counts.
         async for batch in adapter:
-            await self._waiting.put((adapter.streams[batch.device], batch))
+            info = adapter.streams[batch.device]
+            await self._waiting.put((info if number == 1 else _numbered(info, number), batch))
 
     async def _recognize(self) -> None:
         """Take whatever waits, from all devices, in one call, until there is no more to come."""
@@ -205,3 +211,9 @@ class Gateway:
                 await self._publish_segments(ended)
         except TimeoutError:
             _log.warning("not all of %d segments could be ended: a publisher stalls", len(ended))
+
+
+@lru_cache(maxsize=10_000)
+def _numbered(info: StreamInfo, number: int) -> StreamInfo:
+    """Return the description with its adapter told from others of its kind."""
+    return replace(info, adapter=f"{info.adapter} {number}")

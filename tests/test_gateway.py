@@ -14,6 +14,7 @@ from device_adapters.replay import ReplayAdapter, ReplayOptions
 from device_adapters.samples import STANDARD_GRAVITY, SampleBatch, StreamInfo
 from device_adapters.session_file import EmittedLabel, SessionReader
 from device_adapters.synthetic import SyntheticAdapter, SyntheticOptions
+from streamer.errors import NameInUseError
 from streamer.gateway import Gateway
 from streamer.messages import Label, Segment, SegmentEvent, StreamStatus, parse_label
 from streamer.publishers import Publisher, PublisherStatistics
@@ -202,6 +203,19 @@ async def test_the_event_loop_is_never_blocked(bundle: Path, tmp_path: Path) -> 
     finally:
         detector.deactivate()
     assert gateway.statistics().recognizer.labels >= 1
+
+
+async def test_of_two_adapters_of_one_kind_under_one_name_the_second_is_refused(
+    bundle: Path, worn_session: Path
+) -> None:
+    options = ReplayOptions(file=worn_session, speed="max")
+    adapters = [ReplayAdapter(options), ReplayAdapter(options)]
+    gateway = Gateway(adapters, Recognizer.load(bundle), [])
+    await gateway.run()
+    (refused,) = gateway.statistics().refused.values()
+    assert isinstance(refused, NameInUseError)
+    assert {refused.adapter, refused.known} == {"test", "test 2"}
+    assert gateway.statistics().turned_away == gateway.statistics().recognizer.samples
 
 
 async def test_the_counts_of_every_part_add_up(bundle: Path) -> None:
