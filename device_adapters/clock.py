@@ -13,6 +13,9 @@ AGEING_SECONDS = 5.0
 """Both clocks are compared over so much at once: within a bunch of packets the gateway's stands
 still, although nothing is behind."""
 
+LATE_SECONDS = 1.0
+"""By which packets are late without being a backlog."""
+
 OFFSET_SPACING_SECONDS = 0.1
 """Of packets whose offsets are nearer in age the smallest latency is kept: a clock that crawls must
 not fill the memory."""
@@ -117,26 +120,36 @@ class DeviceClock:
         many as there is room for in `ENVELOPE_SECONDS` of age, however the device's time runs.
         """
         offset = arrival - device_time
-        self._grow_older(device_time, arrival)
-        while self._offsets and self._offsets[0][0] < self._age - ENVELOPE_SECONDS:
+        age = self._grown(device_time, arrival)
+        while self._offsets and self._offsets[0][0] < age - ENVELOPE_SECONDS:
             self._offsets.popleft()
         while self._offsets and self._offsets[-1][1] >= offset:
             self._offsets.pop()
-        if not self._offsets or self._age - self._offsets[-1][0] >= OFFSET_SPACING_SECONDS:
-            self._offsets.append((self._age, offset))
+        if not self._offsets or age - self._offsets[-1][0] >= OFFSET_SPACING_SECONDS:
+            self._offsets.append((age, offset))
 
-    def _grow_older(self, device_time: float, arrival: float) -> None:
-        """Let the offsets age by the device's time or the gateway's, whichever went on less.
+    def _grown(self, device_time: float, arrival: float) -> float:
+        """Return the age, which grows by the device's time or the gateway's, whichever is slower.
 
         A backlog brings minutes of the device's time in seconds: its late packets must not drive
         out the offsets from before.
         """
         if not self._offsets:
             self._aged = device_time, arrival
-        elapsed = device_time - self._aged[0], arrival - self._aged[1]
+        device_then, arrival_then = self._aged
+        elapsed = device_time - device_then, arrival - arrival_then
+        grown = max(0.0, min(elapsed))
+        age = self._age + grown
         if max(elapsed) >= AGEING_SECONDS:
-            self._age += max(0.0, min(elapsed))
-            self._aged = device_time, arrival
+            # A packet that came late is not behind: the clock that went on more keeps a little.
+            self._age, self._aged = (
+                age,
+                (
+                    max(device_then + grown, device_time - LATE_SECONDS),
+                    max(arrival_then + grown, arrival - LATE_SECONDS),
+                ),
+            )
+        return age
 
     def place(self, device_times: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """Return the times of samples, float64 [n], and what to add for the gateway's clock.

@@ -585,6 +585,7 @@ def test_an_interrupted_run_does_not_go_on_with_other_data(
         write_session(tmp_path, wearer, seed)
     config = configuration(tmp_path)
     interrupted(config, tmp_path / "run", monkeypatch)
+    (tmp_path / "anna.mcap").unlink()
     write_session(tmp_path, "anna", seed=9)
     with pytest.raises(TrainingError, match=r"checkpoint\.npz has learnt from other data"):
         train(config, tmp_path / "run")
