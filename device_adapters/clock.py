@@ -137,10 +137,10 @@ class DeviceClock:
         if not self._offsets:
             self._aged = device_time, arrival
         device_then, arrival_then = self._aged
-        elapsed = device_time - device_then, arrival - arrival_then
-        grown = max(0.0, min(elapsed))
+        device_elapsed, elapsed = device_time - device_then, arrival - arrival_then
+        grown = max(0.0, min(device_elapsed, elapsed))
         age = self._age + grown
-        if max(elapsed) >= AGEING_SECONDS:
+        if device_elapsed >= AGEING_SECONDS or elapsed >= AGEING_SECONDS:
             # A packet that came late is not behind: the clock that went on more keeps a little.
             self._age, self._aged = (
                 age,

@@ -72,7 +72,7 @@ class PacketOrder:
             return [self._begin(packet, arrival)]
         packet = self._unwrapped(packet)
         missing = self._missing_before(packet)
-        if missing < 0 or self._cannot_be_missing(missing, packet, arrival):
+        if missing < 0 or (missing and self._cannot_be_missing(missing, packet, arrival)):
             return self._behind(packet, arrival)
         # It goes on: what seemed to begin anew was sent again, after a lost connection.
         self.rejected += len(self._anew)

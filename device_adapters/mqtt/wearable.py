@@ -115,9 +115,10 @@ class Wearable:
         the next, or long before it.
         """
         times, period = packet.times, packet.period_s
-        beyond = float(times[0]) - period - self._newest
-        most = laid_out_slack(len(times), period)
-        if not packet.laid_out or lost or not EVEN_ENOUGH * period < abs(beyond) <= most:
+        beyond = abs(float(times[0]) - period - self._newest)
+        if beyond <= EVEN_ENOUGH * period or lost or not packet.laid_out:
+            return times
+        if beyond > laid_out_slack(len(times), period):
             return times
         shares = np.arange(1, len(times) + 1) / len(times)
         return self._newest + (float(times[-1]) - self._newest) * shares
