@@ -142,12 +142,10 @@ class DeviceClock:
         age = self._age + grown
         if device_elapsed >= AGEING_SECONDS or elapsed >= AGEING_SECONDS:
             # A packet that came late is not behind: the clock that went on more keeps a little.
-            self._age, self._aged = (
-                age,
-                (
-                    max(device_then + grown, device_time - LATE_SECONDS),
-                    max(arrival_then + grown, arrival - LATE_SECONDS),
-                ),
+            self._age = age
+            self._aged = (
+                max(device_then + grown, device_time - LATE_SECONDS),
+                max(arrival_then + grown, arrival - LATE_SECONDS),
             )
         return age
 

@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -151,6 +152,21 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
     broker.start()
     yield broker
     broker.close()
+
+
+async def reconnected_without(
+    password: Path, mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Restart the broker while the password's file is away; bring it back once that was told."""
+    caplog.set_level(logging.DEBUG, "device_adapters.backoff")
+    content = password.read_text()
+    password.unlink()
+    mosquitto.kill()
+    mosquitto.start()
+    async with asyncio.timeout(10):
+        while "password file" not in caplog.text:
+            await asyncio.sleep(0.01)
+    password.write_text(content)
 
 
 @pytest.fixture(scope="session")

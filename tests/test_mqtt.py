@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import aiomqtt
 import pytest
 from typing_extensions import override
 
-from conftest import EPOCH, Mosquitto, free_port, needs
+from conftest import EPOCH, Mosquitto, free_port, needs, reconnected_without
 from device_adapters.errors import BrokerAddressError, MqttConnectionError
 from device_adapters.mqtt.client import IN_FLIGHT, Message, MqttConnection, connection
 from device_adapters.mqtt.connection import BrokerAddress, split_url
@@ -196,19 +195,12 @@ async def test_a_publisher_can_be_left_just_as_its_connection_is_lost(
 async def test_a_password_that_is_away_while_a_publisher_reconnects_is_waited_for(
     mosquitto: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "device_adapters.backoff")
     password = tmp_path / "password"
     password.write_text("secret")
     address = BrokerAddress(url=mosquitto.url, username="u", password_file=password)
     async with MqttPublisher(address, "home") as publisher:
         await publisher.connected()
-        password.unlink()
-        mosquitto.kill()
-        mosquitto.start()
-        async with asyncio.timeout(10):
-            while "password file" not in caplog.text:
-                await asyncio.sleep(0.01)
-        password.write_text("secret")
+        await reconnected_without(password, mosquitto, caplog)
         async with Listener(mosquitto.port) as listener:
             await publisher.publish(label(0))
             await listener.until("har/home/anna/activity", 1)

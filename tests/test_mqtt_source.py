@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from conftest import EPOCH, Mosquitto, cut, free_port, worn_samples
+from conftest import EPOCH, Mosquitto, cut, free_port, reconnected_without, worn_samples
 from device_adapters.errors import MqttConnectionError
 from device_adapters.mqtt import subscriber
 from device_adapters.mqtt.client import QUEUED_MESSAGES, Inbox, Message
@@ -620,19 +620,12 @@ def test_a_topic_filter_may_have_any_levels_where_payloads_name_devices(topic: s
 async def test_a_password_that_is_away_while_it_reconnects_is_waited_for(
     mosquitto: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "device_adapters.backoff")
     password = tmp_path / "password"
     password.write_text("secret")
     address = BrokerAddress(url=mosquitto.url, username="u", password_file=password)
     async with listening_to(address) as adapter:
         await adapter.subscribed()
-        password.unlink()
-        mosquitto.kill()
-        mosquitto.start()
-        async with asyncio.timeout(10):
-            while "password file" not in caplog.text:
-                await asyncio.sleep(0.01)
-        password.write_text("secret")
+        await reconnected_without(password, mosquitto, caplog)
         await adapter.subscribed()
         await publish(address, [message(0)])
         assert sample_numbers(await receive(adapter, 1)) == numbers_of(0)

@@ -16,7 +16,6 @@ GOING_ON_PACKETS = 1.5
 MAX_WAITING = 16
 """Packets of a wearable that may wait for one that they overtook, or for what goes on."""
 
-
 UNEVEN_PERIOD = 1.25
 """A period measured within one message may be too long by so much: samples of 100 Hz are stamped in
 whole milliseconds, and a nominal rate is not the true one."""
