@@ -206,6 +206,26 @@ async def test_a_password_that_is_away_while_a_publisher_reconnects_is_waited_fo
             await listener.until("har/home/anna/activity", 1)
 
 
+async def test_a_password_that_is_away_while_a_subscriber_reconnects_is_waited_for(
+    mosquitto: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("secret")
+    address = BrokerAddress(url=mosquitto.url, username="u", password_file=password)
+    ready = asyncio.Event()
+    labels = subscribe(address, ready=ready)
+    first = asyncio.ensure_future(anext(labels))
+    async with asyncio.timeout(20):
+        await ready.wait()
+        ready.clear()
+        await reconnected_without(password, mosquitto, caplog)
+        await ready.wait()
+        async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+            await client.publish("har/home/anna/activity", label(1).to_json(), 1)
+        assert await first == label(1)
+    await labels.aclose()
+
+
 class Unanswering(MqttConnection):
     """Acknowledges some messages, and nothing else."""
 
