@@ -293,9 +293,10 @@ def _teach(
 ) -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
-    worn = [np.arange(sampler.values.shape[1]).reshape(-1, 3).tolist()]
+    channels = sampler.values.shape[1]
+    worn = tuple((x, x + 1, x + 2) for x in range(0, channels, 3))
     fit(
         learner, sampler, None, augmentation, options,
-        labels=labels, devices=worn, checkpoint=checkpoint,
+        labels=labels, devices=[worn], checkpoint=checkpoint,
     )  # fmt: skip
     checkpoint.unlink()

@@ -1,10 +1,13 @@
 """Which channels are the three axes of one sensor, by their names."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 AXES = ("_x", "_y", "_z")
+
+Device = tuple[tuple[int, ...], ...]
+"""Of each of a device's sensors the places of its axes x, y and z among the channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +58,17 @@ def places_of(sensors: Sequence[TriaxialSensor], units: Sequence[str]) -> tuple[
     measured = {(sensor.kind, units[sensor.axes[0]]) for sensor in sensors}
     kinds = {kind for kind, _ in measured}
     return places if len(places) > 1 and all(places) and len(kinds) == len(measured) else ()
+
+
+def devices_of(sensors: Sequence[TriaxialSensor], apart: Collection[str]) -> tuple[Device, ...]:
+    """Return the devices that are worn on their own.
+
+    Args:
+        sensors: of three axes.
+        apart: places that have a device each; sensors of no such place are one device more.
+    """
+    devices: dict[str, Device] = {}
+    for sensor in sensors:
+        place = sensor.place if sensor.place in apart else ""
+        devices[place] = (*devices.get(place, ()), sensor.axes)
+    return tuple(devices.values())

@@ -129,18 +129,27 @@ def test_devices_worn_apart_are_turned_apart(
     path = kitchen / "dataset.toml"
     one = configure(kitchen)
     assert one.augmentation.turned_apart == ()
-    assert one.devices == [[(0, 1, 2), (3, 4, 5)]]
+    assert one.devices == (((0, 1, 2), (3, 4, 5)),)
+    assert one.augmentation.symmetries == (
+        (1, -1, -1, 1, -1, -1),
+        (-1, 1, -1, -1, 1, -1),
+        (-1, -1, 1, -1, -1, 1),
+    )
     apart = DESCRIPTION.replace("acc_", "wrist_acc_").replace("gyro_", "hip_gyro_")
     path.write_text(apart)
     config = configure(kitchen)
     assert config.augmentation.turned_apart == ("wrist", "hip")
-    assert config.devices == [[(0, 1, 2)], [(3, 4, 5)]]
+    assert config.devices == (((0, 1, 2),), ((3, 4, 5),))
+    assert config.augmentation.symmetries[:2] == ((1, -1, -1, 1, 1, 1), (-1, 1, -1, 1, 1, 1))
+    assert config.augmentation.symmetries[5] == (1, 1, 1, -1, -1, 1)
+    assert config.augmentation.symmetry_share == one.augmentation.symmetry_share / 2
     _tell_of(config)
     assert "worn apart, so turned apart at random: wrist, hip\n" in capsys.readouterr().out
     path.write_text(apart.replace("hip_gyro_z", "pulse"))
     config = configure(kitchen)
     assert config.augmentation.rotation_degrees == one.augmentation.rotation_degrees
-    assert config.devices == [[(0, 1, 2)]]
+    assert config.devices == (((0, 1, 2),),)
+    assert config.augmentation.symmetries[0] == (1, -1, -1, 1, 1, 1)
 
 
 @pytest.mark.timeout(TRAINING_SECONDS + 20)

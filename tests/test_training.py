@@ -63,7 +63,7 @@ from test_datasets import write_wisdm
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted((ROOT / "configs" / "train").glob("*.toml"))
-ONE_DEVICE = [[(0, 1, 2)]]
+ONE_DEVICE = [((0, 1, 2),)]
 SEQUENCES = st.lists(st.lists(st.integers(2, 30), min_size=1, max_size=5), min_size=1, max_size=30)
 
 

@@ -8,12 +8,13 @@ from pydantic import Field, model_validator
 from streamer.config_file import Section
 from streamer.datasets.dataset import HIGHEST_RATE_HZ, SHORTEST_WINDOW
 from streamer.datasets.names import GivenNames
-from streamer.sensors import triaxial_sensors
+from streamer.sensors import Device, devices_of, triaxial_sensors
 from streamer.share.labels import LabelSet
 from streamer.training.network import EncoderShape, PoolingName, ShareNetwork
 from streamer.training.word_vectors import WordsConfig
 
 LossName = Literal["words", "labels"]
+Signs = tuple[Literal[-1, 1], ...]
 
 
 class DataConfig(Section):
@@ -157,7 +158,7 @@ class AugmentationConfig(Section):
 
     token: float = Field(default=0.2, ge=0, le=1)
     warp: float = Field(default=0.0, ge=0, lt=1)
-    symmetries: tuple[tuple[Literal[-1, 1], ...], ...] = ()
+    symmetries: tuple[Signs, ...] = ()
     symmetry_share: float = Field(default=0.25, ge=0, le=1)
     rotation_degrees: float = Field(default=45.0, ge=0, le=180)
     turned_apart: tuple[str, ...] = ()
@@ -281,10 +282,6 @@ class TrainingConfig(Section):
         return self
 
     @property
-    def devices(self) -> list[list[tuple[int, ...]]]:
-        """Of each device that is turned on its own the channels of its sensors' axes."""
-        devices: dict[str, list[tuple[int, ...]]] = {}
-        for sensor in triaxial_sensors(self.data.channels):
-            apart = sensor.place in self.augmentation.turned_apart
-            devices.setdefault(sensor.place if apart else "", []).append(sensor.axes)
-        return list(devices.values())
+    def devices(self) -> tuple[Device, ...]:
+        """The devices that are turned, each on its own."""
+        return devices_of(triaxial_sensors(self.data.channels), self.augmentation.turned_apart)

@@ -17,7 +17,7 @@ from streamer.datasets.dataset import (
 from streamer.datasets.folder import DESCRIPTION_FILE, Description, read_description, read_folder
 from streamer.datasets.names import REMEDY, LearntNames, renamed
 from streamer.errors import LabelSetError, TrainingError
-from streamer.sensors import places_of, triaxial_sensors
+from streamer.sensors import Device, devices_of, places_of, triaxial_sensors
 from streamer.share.labels import END, START
 from streamer.stream_fit import LOWEST_RATE_SHARE
 from streamer.training.config import (
@@ -25,6 +25,7 @@ from streamer.training.config import (
     DataConfig,
     NetworkConfig,
     OptimisationConfig,
+    Signs,
     TrainingConfig,
 )
 from streamer.training.data import has_window, stretches_of
@@ -60,6 +61,9 @@ SMOOTHING = 0.1
 
 TEACHING = 0.5
 """Of that loss: what a teacher says who depends little on who the few people are."""
+
+HALF_TURNED = 0.1
+"""Of the windows, about each of the axes: a device's case or strap often fits the other way too."""
 
 FEWEST_TO_MEASURE = 5
 """With fewer people everybody but one is learnt from, and no accuracy is measured."""
@@ -285,7 +289,25 @@ def _augmentation(found: _Found) -> AugmentationConfig:
     sensors = triaxial_sensors(found.channels)
     if not sensors:
         return usual.model_copy(update={"rotation_degrees": 0.0})
-    return usual.model_copy(update={"turned_apart": places_of(sensors, found.units)})
+    apart = places_of(sensors, found.units)
+    devices = devices_of(sensors, apart)
+    return usual.model_copy(
+        update={
+            "turned_apart": apart,
+            "symmetries": _half_turns(devices, len(found.channels)),
+            "symmetry_share": HALF_TURNED / len(devices),
+        }
+    )
+
+
+def _half_turns(devices: Sequence[Device], channels: int) -> tuple[Signs, ...]:
+    """Return the signs that half a turn of a device about one of its axes gives the channels."""
+    turns: list[Signs] = []
+    for device in devices:
+        for axis in range(3):
+            turned = {axes[other] for axes in device for other in range(3) if other != axis}
+            turns.append(tuple(-1 if channel in turned else 1 for channel in range(channels)))
+    return tuple(turns)
 
 
 def _optimisation(samples: int, window: int, published: int | None) -> OptimisationConfig:

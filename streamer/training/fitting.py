@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from streamer.errors import TrainingError
 from streamer.evaluation.windows import measure_windows
+from streamer.sensors import Device
 from streamer.training.arrays import load_arrays
 from streamer.training.augmentation import (
     jitter,
@@ -36,9 +37,6 @@ from streamer.training.sampling import WindowSampler
 EVALUATION_BATCH = 512
 WARM_UP = 0.3
 """Share of the steps in which the learning rate rises."""
-
-Devices = Sequence[Sequence[Sequence[int]]]
-"""[devices, sensors, 3]."""
 
 ADAM_STATE = {"step", "exp_avg", "exp_avg_sq"}
 """What AdamW keeps of each weight."""
@@ -83,7 +81,7 @@ def fit(
     options: OptimisationConfig,
     *,
     labels: Sequence[str],
-    devices: Devices,
+    devices: Sequence[Device],
     checkpoint: Path | None = None,
     watch: Callable[[History], None] = lambda _: None,
 ) -> History:
@@ -96,7 +94,7 @@ def fit(
         augmentation: what is changed at random.
         options: how.
         labels: their names.
-        devices: of each that is turned on its own the channels of its sensors' axes.
+        devices: that are turned, each on its own.
         checkpoint: file that each epoch leaves, and from which an interrupted fit goes on.
         watch: told after every epoch.
 
@@ -147,7 +145,7 @@ class _Fitting:
         augmentation: AugmentationConfig,
         options: OptimisationConfig,
         labels: Sequence[str],
-        devices: Devices,
+        devices: Sequence[Device],
     ) -> None:
         self._sampler = sampler
         self._learnt_from = sampler.digest()
