@@ -5,9 +5,10 @@ nonsense. The bounds below were set by 40,000 stretches of 5 s of genuine record
 waist (HAPT), a sensor at the hip (USC-HAD), a watch (WISDM 2019).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,9 @@ Sitting still in deg/s stays below; nothing tells it then."""
 
 RATE_TOLERANCE = 0.1
 """Clocks are within some percent, see `device_adapters.clock`; confusions are by a factor."""
+
+FEWEST_SPACINGS = 4
+"""Of messages: half of them are looked at, so that neither a late nor a lost one tells a rate."""
 
 SMALLEST_FULL_SCALES = {
     ACCELERATION: 1.9 * STANDARD_GRAVITY,
@@ -129,7 +133,7 @@ class StreamCheck:
         rows = rows[:, columns]
         sound = are_possible(rows).all(axis=1)
         values = (rows if sound.all() else rows[sound]).astype(np.float64)
-        yield from _rate_findings(info.rate_hz, times)
+        yield from _rate_findings(info.rate_hz, times, self._batches)
         if not len(values):
             yield Finding(
                 Severity.WARN,
@@ -194,24 +198,36 @@ def _turn_findings(sensor: str, vectors: Values) -> Iterator[Finding]:
         )
 
 
-def _rate_findings(nominal_hz: float, times: Values) -> Iterator[Finding]:
-    intervals = np.sort(np.diff(times))
-    intervals = intervals[np.searchsorted(intervals, 0.0, side="right") :]
-    # The mean of the middle half: neither gaps nor stamps that jitter in turns move it.
-    quarter = len(intervals) // 4
-    middle = intervals[quarter : len(intervals) - quarter]
-    if not len(middle):
+def _rate_findings(
+    nominal_hz: float, times: Values, batches: Sequence[SampleBatch]
+) -> Iterator[Finding]:
+    intervals = np.diff(times)
+    within = intervals[intervals > 0]
+    if not len(within):
         yield Finding(
             Severity.WARN, "its samples' times stand still", "check the clock that stamps them"
         )
         return
-    measured_hz = 1 / float(middle.mean())
+    # Samples whose times were laid out at the nominal rate, from a message's one time, are as far
+    # apart as they should be; the messages are not.
+    across = np.array([(newer.end - older.end) / len(newer) for older, newer in pairwise(batches)])
+    periods = [_usual(within)]
+    if len(across) >= FEWEST_SPACINGS and (spacing := _usual(across)) > 0:
+        periods.append(spacing)
+    measured_hz = max((1 / period for period in periods), key=lambda hz: abs(hz / nominal_hz - 1))
     if abs(measured_hz / nominal_hz - 1) > RATE_TOLERANCE:
         yield Finding(
             Severity.WARN,
             f"sent as {nominal_hz:g} Hz, comes at {_figure(measured_hz)} Hz",
-            "set the rate that the device has, or look for where samples are lost",
+            "set the rate that the device has, or look for where samples are lost or whether "
+            "another device sends under its name",
         )
+
+
+def _usual(periods: Values) -> float:
+    """Return the mean of the middle half: neither gaps nor stamps that jitter in turns move it."""
+    quarter = len(periods) // 4
+    return float(np.sort(periods)[quarter : len(periods) - quarter].mean())
 
 
 def _dead_findings(channels: tuple[str, ...], still: NDArray[np.bool_]) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import aiomqtt
@@ -13,6 +13,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from conftest import EPOCH, Mosquitto, cut, free_port, reconnected_without, worn_samples
@@ -514,6 +515,50 @@ def test_a_sensor_whose_oscillator_is_off_loses_nothing(
     assert (statistics.lost, statistics.out_of_order) == (0, 0)
     assert (np.diff(times[samples:]) * true_hz).min() > 0.9
     assert (np.diff(times[samples:]) * true_hz).max() < 1.1 + 50 * jitter / samples
+
+
+def documents(begins: Iterable[float], samples: int) -> list[Message]:
+    """Return messages without a counter, sent as of 50 Hz, that tell when each begins."""
+    values = np.ones((samples, 6)).tolist()
+    return [
+        Message(
+            "wearables/w1/imu",
+            orjson.dumps({"t": EPOCH + float(begin), "rate": 50, "values": values}),
+        )
+        for begin in begins
+    ]
+
+
+@pytest.mark.parametrize(
+    "begins",
+    [
+        pytest.param(np.arange(20) / 2.0, id="twice the rate"),
+        pytest.param(np.arange(20) * 50 / 56, id="an eighth faster"),
+        pytest.param(np.ravel([np.arange(10), np.arange(10) + 0.3], order="F"), id="two devices"),
+    ],
+)
+def test_messages_that_overlap_again_and_again_are_told(
+    begins: NDArray[np.float64], caplog: pytest.LogCaptureFixture
+) -> None:
+    adapter = OfflineAdapter(payload="json", payload_options={"counter": ""})
+    for sent, begin in zip(documents(begins, 50), begins.tolist(), strict=True):
+        adapter.take([sent], EPOCH + begin + 1.0)
+    assert adapter.statistics().rejected >= 9
+    assert caplog.text.count("sends faster than 50 Hz, or another device sends under its") == 1
+
+
+def test_messages_sent_again_late_or_after_a_clock_was_set_back_are_no_overlap(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    adapter = OfflineAdapter(payload="json", payload_options={"counter": ""})
+    begins = np.arange(60.0)
+    begins[10::10] = begins[9:-1:10]  # sent again
+    begins[25:] -= 0.4
+    begins[45:] -= 0.4
+    for arrival, sent in enumerate(documents(begins, 50)):
+        adapter.take([sent], EPOCH + arrival + 1.0)
+    assert adapter.statistics().rejected >= 7
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("hurry", [1, 100])

@@ -1,7 +1,7 @@
 """Genuine samples pass; the same in another unit, without gravity or at another rate do not."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +130,53 @@ def test_another_rate_is_warned_about(jitter_s: float) -> None:
         check.push(SampleBatch("wrist", times, batch.values))
         assert [re.split(r"49|50", f.text)[0] for f in check.findings or ()] == told
         assert all(f.severity is Severity.WARN for f in check.findings or ())
+
+
+def judged(messages: Iterable[SampleBatch], rate_hz: float) -> tuple[Finding, ...] | None:
+    """Return what is found in the messages that a check takes, sent as such a rate."""
+    check = StreamCheck(stream_info(rate_hz=rate_hz), CHANNELS, gravity=True)
+    for message in messages:
+        check.push(message)
+        if check.findings is not None:
+            break
+    return check.findings
+
+
+@pytest.mark.parametrize("sent_as", [25.0, 50.0, 100.0])
+@pytest.mark.parametrize("samples", [10, 25])
+def test_another_rate_is_warned_about_where_messages_tell_one_time(
+    sent_as: float, samples: int
+) -> None:
+    values = worn_samples(1000).values
+    laid_out = [
+        SampleBatch(
+            "wrist",
+            EPOCH + begin / 50.0 + np.arange(samples) / sent_as,
+            values[begin : begin + samples],
+        )
+        for begin in range(0, 1000, samples)
+    ]
+    del laid_out[2::5]  # without a counter nothing tells that they were lost
+    found = judged(laid_out, sent_as)
+    assert found is not None
+    if sent_as == 50.0:
+        assert found == ()
+    else:
+        (finding,) = found
+        assert f"sent as {sent_as:g} Hz, comes at " in finding.told
+        assert float(finding.told.split()[-2]) == pytest.approx(50.0, rel=0.1)
+
+
+def test_two_devices_that_send_under_one_name_are_warned_about() -> None:
+    values = worn_samples(600).values
+    both = [
+        SampleBatch("wrist", EPOCH + second + late + np.arange(50) / 50.0, values[begin:][:50])
+        for second, begin in enumerate(range(0, 600, 50))
+        for late in (0.0, 0.3)
+    ]
+    (finding,) = judged(both, 50.0) or ()
+    assert "sent as 50 Hz, comes at 100.0 Hz" in finding.told
+    assert "another device sends under its name" in finding.remedy
 
 
 def test_times_that_stand_still_are_warned_about() -> None:

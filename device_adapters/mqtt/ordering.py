@@ -57,8 +57,12 @@ class PacketOrder:
         self._first = self._newest = 0.0
         self._samples = 0
         self._arrival = 0.0
+        self._overlapped = False
         self.rejected = 0
         """Packets that came too late, or twice."""
+        self.overlapping = 0
+        """Of the newest packets those that began within one before: late by the clock alone. Two
+        that go on one after the other end the count."""
 
     @property
     def waits(self) -> bool:
@@ -99,7 +103,7 @@ class PacketOrder:
     def _behind(self, packet: Packet, arrival: float) -> list[Ordered]:
         """Take in a packet from before: late, sent again, or of a device that began anew."""
         if any(0 <= self._newest - time < LATE_SECONDS for time in packet.times[[0, -1]]):
-            self.rejected += 1
+            self._reject(packet)
         else:
             self._anew.append((packet, arrival))
         return self.overdue(arrival)
@@ -143,8 +147,14 @@ class PacketOrder:
             if missing == 0:
                 ordered.append(self._follow(packet, arrival, 0))
             else:
-                self.rejected += 1
+                self._reject(packet)
         return ordered
+
+    def _reject(self, packet: Packet) -> None:
+        self.rejected += 1
+        if packet.counter is None and self._first < packet.times[0] < self._newest:
+            self.overlapping += 1
+            self._overlapped = True
 
     def _first_waiting(self) -> tuple[Packet, float]:
         return min(self._waiting, key=lambda waiting: self._missing_before(waiting[0]))
@@ -162,6 +172,9 @@ class PacketOrder:
         self._first, self._newest = float(packet.times[0]), float(packet.times[-1])
         self._samples = len(packet.times)
         self._arrival = arrival
+        if not self._overlapped:
+            self.overlapping = 0
+        self._overlapped = False
         return Ordered(packet, arrival, lost)
 
     def _samples_in(self, missing: int, packet: Packet, arrival: float) -> int:

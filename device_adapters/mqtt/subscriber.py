@@ -53,6 +53,11 @@ DEVICE_LEVEL = "+"
 
 NOTHING_IS_TAKEN = "nothing of %r is taken: no %s came; switch it on, or change payload_options"
 
+MESSAGES_OVERLAP = (
+    "messages of %r begin within those before them and are rejected: it sends faster than %g Hz, "
+    "or another device sends under its name"
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -244,6 +249,8 @@ class MqttAdapter(LiveAdapter):
                     self._waiting.add(wearable)
                 if absent := wearable.absent:
                     self._tell_once(wearable.device, NOTHING_IS_TAKEN, ", ".join(absent))
+                if wearable.overlaps:
+                    self._tell_once(wearable.device, MESSAGES_OVERLAP, wearable.rate_hz)
 
     def _put(self, wearable: Wearable, batches: Iterable[SampleBatch], set_by: float) -> None:
         stream = self._streams[wearable.device]

@@ -20,6 +20,9 @@ EVEN_ENOUGH = 0.1
 """Samples of two messages may be nearer to each other, or further apart, by such a share of their
 period."""
 
+OVERLAPPING_PACKETS = 5
+"""So many, with one between two of them at most, are no clock that was set."""
+
 RATE_PACKETS = 3
 """So many in a row with another rate are no slip, such as a gap in a message of two samples."""
 
@@ -70,6 +73,11 @@ class Wearable:
     def absent(self) -> list[str]:
         """Sensors that never came: without them nothing of the others is of use."""
         return self._sensors.absent(self._newest) if self._sensors else []
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether packets begin within those before them, again and again, and are rejected."""
+        return self._order.overlapping >= OVERLAPPING_PACKETS
 
     @property
     def waits(self) -> bool:
