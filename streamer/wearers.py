@@ -5,6 +5,7 @@ its points count as not observed; a second bundle that needs fewer channels may 
 """
 
 import difflib
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,9 +29,14 @@ from streamer.stream_fit import channel_order, check_batch, check_rate
 REST_SECONDS = 1.0
 """A missing device is taken to read the mean of so much before."""
 
+ABSENT_SECONDS = 30.0
+"""By then every device has been found and linked; one that has never come is told."""
+
 FALLBACK_SHARE = 0.1
 """The fallback speaks where it has observed at least so much more of the window: a device that is
 gone for a quarter of a second of 2.5 s. For less, all devices still know more."""
+
+_log = logging.getLogger(__name__)
 
 
 class WearerConfig(Section):
@@ -290,11 +296,14 @@ class _Wearer:
         self._newest = -math.inf
         self._points = np.empty(0, dtype=np.intp)
         self._present = np.empty((0, len(self.devices)), dtype=np.bool_)
+        self._awaited = set(self.devices)
+        self._awaited_since = math.inf
 
     def channels_of(self, device: str) -> tuple[str, ...]:
         return self._inputs[self.devices.index(device)].channels
 
     def open(self, info: StreamInfo) -> None:
+        self._awaited.discard(info.device)
         self._inputs[self.devices.index(info.device)].open(info)
 
     def close(self, device: str) -> None:
@@ -312,6 +321,8 @@ class _Wearer:
 
     def told(self, label: Label, instead: Label | None) -> Label:
         """Return what is told of a window, given what either bundle says of it."""
+        if self._awaited:
+            self._tell_awaited(label.window.end)
         reading = self.full
         if (
             self.less is not None
@@ -350,6 +361,19 @@ class _Wearer:
             ),
             self._fallback_labels,
         )
+
+    def _tell_awaited(self, now: float) -> None:
+        """Tell once which devices have not come, when they had their time to."""
+        self._awaited_since = min(self._awaited_since, now)
+        if now - self._awaited_since < ABSENT_SECONDS:
+            return
+        _log.warning(
+            "wearer %r is labelled without %s, of which nothing came; switch it on, or correct its "
+            "name in the wearer's channels",
+            self.name,
+            " and ".join(device for device in self.devices if device in self._awaited),
+        )
+        self._awaited.clear()
 
     def _remembered(self, joined: Joined) -> Joined:
         if len(joined.points):

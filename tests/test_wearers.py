@@ -188,6 +188,24 @@ def test_a_device_that_was_never_there_does_not_hold_up_the_others(
     assert {label.devices for label in labels} == {("wrist", "ankle")}
 
 
+def test_a_device_that_has_not_come_is_told_once_when_it_had_its_time_to(
+    bundle: Path, whole: SampleBatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    longer = np.concatenate([whole.times + 20.0 * turn for turn in range(4)])
+    batch = SampleBatch("anna", longer, np.tile(whole.values, (4, 1)))
+    parts = {name: part for name, part in parts_of(batch).items() if name != "hip"}
+    for late_by_s, told in ((20.0, 0), (1e9, 1)):
+        caplog.clear()
+        wearers = Wearers(Recognizer.load(bundle), {"anna": ANNA})
+        wearers.open(info("wrist"))
+        wearers.open(info("ankle"))
+        for batch in in_turn(parts):
+            if batch.end > longer[0] + late_by_s:
+                wearers.open(info("hip"))
+            wearers.push_all([batch])
+        assert caplog.text.count("'anna' is labelled without hip, of which nothing came") == told
+
+
 @pytest.mark.parametrize(("missing_s", "restarts"), [(0.02, 0), (0.08, 0), (0.16, 1)])
 def test_only_a_long_time_without_any_device_starts_the_stream_afresh(
     bundle: Path, whole: SampleBatch, missing_s: float, restarts: int
