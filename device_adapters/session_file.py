@@ -5,6 +5,7 @@ chunks are small, so that a recorder that dies loses seconds, and a file that is
 up to its last whole chunk. Format: https://mcap.dev/spec.
 """
 
+import contextlib
 import os
 import struct
 from collections.abc import Iterator
@@ -102,7 +103,7 @@ class SessionWriter:
         path: the new file; without any event it is none in the end.
 
     Raises:
-        SessionError: the file is there already, or can't be written.
+        SessionError: the file is there already, or can't be written, now or when the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
@@ -112,19 +113,15 @@ class SessionWriter:
         self._streams: dict[str, tuple[StreamInfo, int]] = {}
 
     def __enter__(self) -> Self:
-        try:
+        with self._writing():
             self._file: IO[bytes] = self._path.open("xb")
-        except FileExistsError as error:
-            raise SessionError(self._path, "is there already; give another name") from error
-        except OSError as error:
-            raise SessionError(self._path, f"can't be written: {error.strerror}") from error
         self._writer = Writer(self._file, chunk_size=CHUNK_BYTES, compression=CompressionType.LZ4)
         self._writer.start(profile=PROFILE)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._writer.finish()
-        self._file.close()
+        with self._writing(), self._file:
+            self._writer.finish()
         if not self._channels:
             self._path.unlink(missing_ok=True)
 
@@ -193,9 +190,19 @@ class SessionWriter:
 
     def _add(self, channel: int, time: float, payload: bytes) -> None:
         nanoseconds = max(0, round(time * 1e9))
-        self._writer.add_message(channel, nanoseconds, payload, nanoseconds)
-        # A chunk that was just finished must outlive this process.
-        self._file.flush()
+        with self._writing():
+            self._writer.add_message(channel, nanoseconds, payload, nanoseconds)
+            # A chunk that was just finished must outlive this process.
+            self._file.flush()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except FileExistsError as error:
+            raise SessionError(self._path, "is there already; give another name") from error
+        except OSError as error:
+            raise SessionError(self._path, f"can't be written: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True)

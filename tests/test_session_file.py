@@ -1,3 +1,4 @@
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from hypothesis.extra import numpy as hnp
 from mcap.reader import make_reader
 from mcap.writer import Writer
 
-from conftest import CHANNELS, EPOCH, UNITS, counted_samples, cut, stream_info
+from conftest import CHANNELS, EPOCH, UNITS, counted_samples, cut, stream_info, worn_samples
 from device_adapters.errors import SessionError
 from device_adapters.samples import SampleBatch, StreamInfo
 from device_adapters.session_file import (
+    CHUNK_BYTES,
     Annotation,
     EmittedLabel,
     SessionReader,
@@ -229,3 +231,24 @@ def test_a_missing_file_is_told_in_a_line(tmp_path: Path) -> None:
         list(SessionReader(tmp_path / "missing.mcap"))
     with pytest.raises(SessionError, match="can't be written"):
         SessionWriter(tmp_path / "missing" / "new.mcap").__enter__()
+
+
+def write_batches(path: Path, batches: list[SampleBatch]) -> None:
+    with SessionWriter(path) as writer:
+        writer.add_stream(stream_info())
+        for batch in batches:
+            writer.add_batch(batch)
+
+
+def test_a_full_disk_is_told_with_the_file_and_what_was_written_is_kept(tmp_path: Path) -> None:
+    path, batch = tmp_path / "long.mcap", worn_samples(50)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 * CHUNK_BYTES, usual[1]))
+    try:
+        with pytest.raises(SessionError, match=r"long\.mcap: can't be written: File too large"):
+            write_batches(path, [batch] * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    reader = SessionReader(path)
+    assert sum(isinstance(event, SampleBatch) for event in reader) > 10
+    assert reader.damage is not None
