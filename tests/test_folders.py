@@ -14,7 +14,8 @@ from conftest import EPOCH, worn_samples
 from device_adapters.samples import ACCELERATION, STANDARD_GRAVITY, SampleBatch, StreamInfo
 from device_adapters.session_file import Annotation, SessionWriter
 from streamer.cli import _tell_of, app
-from streamer.datasets.dataset import Survey, Windows
+from streamer.datasets import csv_files
+from streamer.datasets.dataset import Recording, Survey, Windows
 from streamer.datasets.folder import read_description, read_folder
 from streamer.datasets.names import plain_words, read_names
 from streamer.datasets.windows import write_windows
@@ -467,6 +468,23 @@ def test_a_fault_of_a_folder_is_told_in_a_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("block", [7, 350])
+def test_files_are_read_alike_in_blocks(
+    kitchen: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read() -> list[Recording]:
+        content = read_folder(kitchen, read_description(kitchen))
+        assert not isinstance(content, Windows)
+        return list(content)
+
+    whole = read()
+    monkeypatch.setattr(csv_files, "BLOCK_ROWS", block)
+    for one, other in zip(whole, read(), strict=True):
+        assert np.array_equal(one.times, other.times)
+        assert np.array_equal(one.values, other.values)
+        assert one.annotations == other.annotations
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -476,7 +494,11 @@ def test_a_fault_of_a_folder_is_told_in_a_line(
         ('5,1,2,3,3,4,5,"?\n5,1,2,3,3,4,5,?"\n', "a field in line 352 that ends in line 353"),
     ],
 )
-def test_a_malformed_row_is_named(kitchen: Path, line: str, told: str) -> None:
+@pytest.mark.parametrize("block", [7, 350, csv_files.BLOCK_ROWS])
+def test_a_malformed_row_is_named(
+    kitchen: Path, line: str, told: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_files, "BLOCK_ROWS", block)
     path = kitchen / "anna" / "monday.csv"
     path.write_text(path.read_text() + line)
     with pytest.raises(StreamerError, match=told):

@@ -3,10 +3,10 @@
 import csv
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -29,6 +29,9 @@ from streamer.datasets.names import label_key
 from streamer.errors import DatasetError
 
 PATH_GROUPS = ("label", "subject")
+
+BLOCK_ROWS = 4096
+"""So many become numbers before more are read: as texts they take ten times the memory."""
 
 
 class ChannelColumn(Section):
@@ -218,19 +221,20 @@ class CsvFiles:
 
     def _read(self, path: Path) -> _Columns:
         layout = self._layout
-        wanted = [channel.column for channel in layout.channels.values()]
-        names = [*wanted, *(c for c in (layout.time, layout.label, layout.subject) if c)]
-        table = self._table(path, names)
-        count = len(table[wanted[0]])
-        values = np.stack([self._numbers(path, name, table[name]) for name in wanted], axis=1)
-        factors = si_factors(layout.units)
+        channels = [channel.column for channel in layout.channels.values()]
+        dated = layout.time_unit == "iso"
+        numeric = [*channels, None if dated else layout.time]
+        textual = [layout.time if dated else None, layout.label, layout.subject]
+        numbers, texts = self._table(path, list(filter(None, numeric)), list(filter(None, textual)))
+        values, factors = numbers[:, : len(channels)], si_factors(layout.units)
         groups = self._groups(path)
-        wearers = table[layout.subject] if layout.subject else None
+        labels = [groups.get("label", "")] * len(values)
+        wearers = [groups.get("subject") or path.stem] * len(values)
         columns = _Columns(
-            None if layout.time is None else self._times(path, layout.time, table[layout.time]),
+            self._times(path, numbers, texts),
             (values if factors is None else values * factors).astype(np.float32),
-            np.array(table[layout.label] if layout.label else [groups.get("label", "")] * count),
-            np.array(wearers or [groups.get("subject") or path.stem] * count),
+            np.array(texts[layout.label] if layout.label else labels),
+            np.array(texts[layout.subject] if layout.subject else wearers),
         )
         self._check_wearers(path, columns.wearers)
         if columns.times is None:
@@ -264,7 +268,12 @@ class CsvFiles:
             )
         return match.groupdict("")
 
-    def _table(self, path: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    def _table(
+        self, path: Path, numeric: Sequence[str], textual: Sequence[str]
+    ) -> tuple[NDArray[np.float64], dict[str, list[str]]]:
+        """Return columns of numbers, [rows, columns], and columns of texts, by name."""
+        blocks: list[NDArray[np.float64]] = []
+        texts: dict[str, list[str]] = {name: [] for name in textual}
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 rows = self._rows(path, file)
@@ -272,21 +281,33 @@ class CsvFiles:
                 if not first:
                     raise DatasetError(self._dataset, path, "is empty")
                 header = [name.strip() for name in first]
-                places = [self._place(path, name, header) for name in names]
-                kept: list[list[str]] = []
-                for line, row in rows:
-                    if len(row) != len(header):
-                        raise DatasetError(
-                            self._dataset,
-                            path,
-                            f"has {len(row)} columns in line {line}; the first has {len(header)}",
-                        )
-                    kept.append([row[place].strip() for place in places])
+                places = {name: self._place(path, name, header) for name in [*numeric, *textual]}
+                wanted = [places[name] for name in numeric]
+                while block := self._block(path, rows, header):
+                    before = sum(map(len, blocks))
+                    blocks.append(self._numbers(path, header, block, wanted, before))
+                    for name, column in texts.items():
+                        column += [row[places[name]].strip() for row in block]
         except (OSError, UnicodeDecodeError) as error:
             raise DatasetError(self._dataset, path, f"can't be read: {error}") from error
-        if not kept:
+        if not blocks:
             raise DatasetError(self._dataset, path, "has no row below the columns' names")
-        return dict(zip(names, map(list, zip(*kept, strict=True)), strict=True))
+        return np.concatenate(blocks), texts
+
+    def _block(
+        self, path: Path, rows: Iterator[tuple[int, list[str]]], header: Sequence[str]
+    ) -> list[list[str]]:
+        """Return the next rows, all as wide as the first; none at the end."""
+        block = []
+        for line, row in islice(rows, BLOCK_ROWS):
+            if len(row) != len(header):
+                raise DatasetError(
+                    self._dataset,
+                    path,
+                    f"has {len(row)} columns in line {line}; the first has {len(header)}",
+                )
+            block.append(row)
+        return block
 
     def _rows(self, path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         """Return the rows that are not blank, each with its line."""
@@ -328,26 +349,47 @@ class CsvFiles:
             )
         return header.index(name)
 
-    def _numbers(self, path: Path, column: str, texts: list[str]) -> NDArray[np.float64]:
-        """Return a column's numbers; an empty field is missing."""
+    def _numbers(
+        self,
+        path: Path,
+        header: Sequence[str],
+        block: Sequence[Sequence[str]],
+        places: Sequence[int],
+        before: int,
+    ) -> NDArray[np.float64]:
+        """Return the numbers at these places of rows; an empty field is missing."""
+        cells = (_number(row[place]) for row in block for place in places)
         try:
-            return np.array([text or "nan" for text in texts], dtype=np.float64)
+            numbers = np.fromiter(cells, np.float64, len(block) * len(places))
         except ValueError:
-            row, text = next((r, t) for r, t in enumerate(texts, start=1) if not _is_number(t))
+            row, place = next(
+                (row, place)
+                for row, own in enumerate(block, start=before + 1)
+                for place in places
+                if not _is_number(own[place])
+            )
+            text = block[row - before - 1][place].strip()
             raise DatasetError(
-                self._dataset, path, f"has {text!r} in row {row} of column {column!r}: no number"
+                self._dataset,
+                path,
+                f"has {text!r} in row {row} of column {header[place]!r}: no number",
             ) from None
+        return numbers.reshape(len(block), len(places))
 
-    def _times(self, path: Path, column: str, texts: list[str]) -> NDArray[np.float64]:
-        """Return times in seconds."""
-        unit = self._layout.time_unit
+    def _times(
+        self, path: Path, numbers: NDArray[np.float64], texts: Mapping[str, Sequence[str]]
+    ) -> NDArray[np.float64] | None:
+        """Return the times, seconds, of which the column of numbers is the last."""
+        column, unit = self._layout.time, self._layout.time_unit
+        if column is None:
+            return None
         if unit != "iso":
-            return self._numbers(path, column, texts) * TIME_UNITS[unit]
+            return numbers[:, -1] * TIME_UNITS[unit]
         try:
             with warnings.catch_warnings():
                 # NumPy takes times of other zones to UTC, and warns that it keeps no zone.
                 warnings.simplefilter("ignore", UserWarning)
-                moments = np.array([text or "NaT" for text in texts], dtype="datetime64[ns]")
+                moments = np.array([text or "NaT" for text in texts[column]], "datetime64[ns]")
         except ValueError as error:
             raise DatasetError(
                 self._dataset, path, f"has a time in column {column!r} that is no date: {error}"
@@ -375,9 +417,14 @@ class CsvFiles:
                 )
 
 
+def _number(text: str) -> float:
+    """Return a field's number; an empty one is missing."""
+    return float(text.strip() or "nan")
+
+
 def _is_number(text: str) -> bool:
     try:
-        float(text or "nan")
+        _number(text)
     except ValueError:
         return False
     return True
