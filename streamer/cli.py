@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.text import Text
 
 from device_adapters.adapter import DeviceAdapter
 from device_adapters.errors import DeviceAdapterError
@@ -247,7 +248,8 @@ def train(
         )
     if bundle is not None:
         _check_writable(bundle)
-    config = _training_config(source, data, start, labels)
+    with Console().status(Text(f"reading {source}")):
+        config = _training_config(source, data, start, labels)
     _tell_of(config)
     try:
         result = train_network(config, out)
@@ -298,7 +300,8 @@ def _tell_of(config: "TrainingConfig") -> None:
             "--labels gives them names",
             err=True,
         )
-    examination = examine(config.data)
+    with Console().status(Text(f"looking through {config.data.sessions}")):
+        examination = examine(config.data)
     typer.echo(f"{config.data.sessions}: {examination.survey}")
     for warning in examination.warnings:
         typer.echo(f"warning: {warning}", err=True)
