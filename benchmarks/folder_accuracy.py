@@ -10,9 +10,10 @@ half, or less where there would be more than it can solve in a minute.
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -68,8 +69,8 @@ def measure(folder: Path, run: Path) -> list[Figure]:
     config = configure(folder)
     if not config.data.test:
         raise TrainingError(f"{folder} has nobody to test on")
-    result = train(config, run)
     task = window_task(config.data)
+    result = train(config, run)
     peer = measure_windows(minirocket(task, config.optimisation.seed).scores, task.test.labels)
     return [
         Figure("SHARE", result.accuracy["accuracy"], result.accuracy["macro_f1"]),
@@ -85,9 +86,13 @@ def window_task(data: DataConfig) -> WindowTask:
     tested = [s for s in stretches if s.wearer in data.test]
     stride = data.window // 2
     training = cut_windows(others, data.window, stride, 0)
-    while len(training) > MOST_WINDOWS:
+    longest = max(len(stretch.values) for stretch in others)
+    while len(training) > MOST_WINDOWS and stride < longest:
         stride *= 2
         training = cut_windows(others, data.window, stride, 0)
+    if len(training) > MOST_WINDOWS:
+        rows = np.sort(np.random.default_rng(0).permutation(len(training))[:MOST_WINDOWS])
+        training = replace(training, starts=training.starts[rows], labels=training.labels[rows])
     test = cut_windows(tested, data.window, data.hop, 0)
     return WindowTask(data.name, names, data.window, others, training, test, stride)
 

@@ -262,7 +262,7 @@ def train(
     measured = ", ".join(f"{name} {value:.3f}" for name, value in result.accuracy.items())
     typer.echo(f"{out}: best epoch {result.best_epoch + 1}; on test people: {measured or 'none'}")
     compiled = out / BUNDLE_FILE
-    manifest = compile_run(out, compiled, bundle.stem if bundle else out.name)
+    manifest = compile_run(out, compiled, bundle.stem if bundle else out.resolve().name)
     Console().print(describe_bundle(manifest, compiled.stat().st_size), highlight=False)
     if bundle is not None and bundle.resolve() != compiled.resolve():
         shutil.copyfile(compiled, bundle)
@@ -431,7 +431,7 @@ def compile_bundle(
     with _training_installed():
         from streamer.training.compiler import compile_run  # noqa: PLC0415
 
-    manifest = compile_run(folder, out, name or folder.name)
+    manifest = compile_run(folder, out, name or folder.resolve().name)
     Console().print(describe_bundle(manifest, out.stat().st_size), highlight=False)
 
 

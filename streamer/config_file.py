@@ -14,7 +14,7 @@ from streamer.errors import ConfigError, nearest
 class Section(BaseModel):
     """A table of a configuration file; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -122,6 +122,17 @@ class TrainingError(StreamerError):
     """Training that can't begin or go on."""
 
 
+class TooFewWindowsError(TrainingError):
+    """Recordings that nothing can be learnt from."""
+
+    def __init__(self, windows: int) -> None:
+        self.windows = windows
+        super().__init__(
+            f"the sessions have {windows} labelled window(s) to learn from, and it takes two at "
+            "least: record more, or annotate more"
+        )
+
+
 class ChatError(StreamerError):
     """A language model's server that can't be reached, or gives no usable answer."""
 

@@ -99,12 +99,21 @@ class StreamCheck:
         info: what the stream is said to be.
         channels: the channels that the model reads; others are not judged.
         gravity: whether the model's acceleration includes gravity; without it nothing tells units.
+        consecutive: whether batches follow each other, as messages do and recordings do not.
     """
 
-    def __init__(self, info: StreamInfo, channels: tuple[str, ...], *, gravity: bool) -> None:
+    def __init__(
+        self,
+        info: StreamInfo,
+        channels: tuple[str, ...],
+        *,
+        gravity: bool,
+        consecutive: bool = True,
+    ) -> None:
         self._info = info
         self._channels = channels
         self._gravity = gravity
+        self._consecutive = consecutive
         self._missing = int(
             np.clip(round(CHECKED_SECONDS * info.rate_hz), FEWEST_SAMPLES, MOST_SAMPLES)
         )
@@ -133,7 +142,8 @@ class StreamCheck:
         rows = rows[:, columns]
         sound = are_possible(rows).all(axis=1)
         values = (rows if sound.all() else rows[sound]).astype(np.float64)
-        yield from _rate_findings(info.rate_hz, times, self._batches)
+        messages = self._batches if self._consecutive else []
+        yield from _rate_findings(info.rate_hz, times, messages)
         if not len(values):
             yield Finding(
                 Severity.WARN,
@@ -199,7 +209,7 @@ def _turn_findings(sensor: str, vectors: Values) -> Iterator[Finding]:
 
 
 def _rate_findings(
-    nominal_hz: float, times: Values, batches: Sequence[SampleBatch]
+    nominal_hz: float, times: Values, messages: Sequence[SampleBatch]
 ) -> Iterator[Finding]:
     intervals = np.diff(times)
     within = intervals[intervals > 0]
@@ -210,7 +220,7 @@ def _rate_findings(
         return
     # Samples whose times were laid out at the nominal rate, from a message's one time, are as far
     # apart as they should be; the messages are not.
-    across = np.array([(newer.end - older.end) / len(newer) for older, newer in pairwise(batches)])
+    across = np.array([(newer.end - older.end) / len(newer) for older, newer in pairwise(messages)])
     periods = [_usual(within)]
     if len(across) >= FEWEST_SPACINGS and (spacing := _usual(across)) > 0:
         periods.append(spacing)

@@ -234,7 +234,7 @@ class CsvFiles:
             self._times(path, numbers, texts),
             (values if factors is None else values * factors).astype(np.float32),
             np.array(texts[layout.label] if layout.label else labels),
-            np.array(texts[layout.subject] if layout.subject else wearers),
+            np.array(list(map(_wearer, texts[layout.subject])) if layout.subject else wearers),
         )
         self._check_wearers(path, columns.wearers)
         if columns.times is None:
@@ -415,6 +415,12 @@ class CsvFiles:
                     f"has times {step:g} s apart in column {column!r} if time_unit = {said!r}, but "
                     f"rate_hz = {self._rate_hz:g}; they look like {unit!r}",
                 )
+
+
+def _wearer(text: str) -> str:
+    """Return a wearer's name: a number is the same with a point, which a column with holes has."""
+    whole = re.fullmatch(r"(\d+)\.0*", text)
+    return whole[1] if whole else text
 
 
 def _number(text: str) -> float:

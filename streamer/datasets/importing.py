@@ -29,14 +29,18 @@ def import_data(dataset: Dataset, data: Path, out: Path, names: Mapping[str, str
     content = read_dataset(dataset, data)
     out.mkdir(parents=True, exist_ok=True)
     _check_own(dataset, out)
-    if isinstance(content, Windows):
-        survey.add_windows(content)
-        write_windows(rename_windows(content, names), out / WINDOWS_FILE)
-    else:
-        for recording in content:
-            survey.add(recording)
-            write_session(recording, out / f"{recording.name}.mcap", names)
-    write_description(out, dataset, survey.wearers)
+    tested_before = read_description(out).test
+    try:
+        if isinstance(content, Windows):
+            survey.add_windows(content)
+            write_windows(rename_windows(content, names), out / WINDOWS_FILE)
+        else:
+            for recording in content:
+                survey.add(recording)
+                write_session(recording, out / f"{recording.name}.mcap", names)
+    finally:
+        # Whatever is there now is described, also where a malformed file ended the import.
+        write_description(out, dataset, {*survey.wearers, *tested_before})
     return survey
 
 

@@ -191,7 +191,7 @@ class OptimisationConfig(Section):
         threads: of torch.
     """
 
-    seed: int = 1
+    seed: int = Field(default=1, ge=0, lt=2**63)
     loss: LossName = "words"
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     teaching: float = Field(default=0.0, ge=0, lt=1)
@@ -205,7 +205,7 @@ class OptimisationConfig(Section):
     weight_decay: float = Field(default=0.05, ge=0)
     averaging: float = Field(default=0.99, ge=0, lt=1)
     balance: float = Field(default=0.0, ge=0, le=1)
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=1024)
 
     @model_validator(mode="after")
     def _only_labels_have_probabilities(self) -> Self:

@@ -124,13 +124,14 @@ def configure(folder: Path, start: Path | None = None) -> TrainingConfig:
         labels=found.labels,
         rename=description.labels,
     )
-    usable: set[str] = set()
+    usable: dict[str, set[int]] = {}
     labelled: Counter[str] = Counter()
     for stretch in stretches_of(content, everyone, everyone.labels):
         if has_window(stretch, window, everyone.hop):
-            usable.add(stretch.wearer)
+            occurring = np.unique(stretch.labels[stretch.labels != UNLABELLED])
+            usable.setdefault(stretch.wearer, set()).update(occurring.tolist())
         labelled[stretch.wearer] += int(np.count_nonzero(stretch.labels != UNLABELLED))
-    validation, test = _hold_out(everyone, tuple(sorted(usable)), description, content)
+    validation, test = _hold_out(everyone, usable, description, content)
     learnt = sum(count for wearer, count in labelled.items() if wearer not in test)
     data = everyone.model_copy(update={"validation": validation, "test": test})
     return TrainingConfig(
@@ -253,17 +254,23 @@ def _of_recordings(folder: Path, recordings: Sequence[Recording], learnt: Learnt
 
 def _hold_out(
     data: DataConfig,
-    wearers: tuple[str, ...],
+    wearers: Mapping[str, set[int]],
     description: Description,
     content: Sequence[Recording] | Windows,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return who of those with windows chooses the best epoch, and on whom accuracy is measured."""
+    """Return who chooses the best epoch, and on whom accuracy is measured.
+
+    Args:
+        data: everybody's.
+        wearers: those with windows, and what each of them does.
+        description: the folder's, which may name them.
+        content: what was read.
+    """
     test = description.test
-    free = [w for w in wearers if w not in {*test, *description.validation}]
+    learn = {w: wearers[w] for w in sorted(wearers) if w not in {*test, *description.validation}}
     if not test and len(wearers) >= FEWEST_TO_MEASURE:
-        test = tuple(free[HELD_OUT_OF - 1 :: HELD_OUT_OF])
-        free = [wearer for wearer in free if wearer not in test]
-    validation = description.validation or tuple(free[1::HELD_OUT_OF])
+        test = _take_out(learn, HELD_OUT_OF - 1)
+    validation = description.validation or _take_out(learn, 1)
     if not validation:
         raise TrainingError(
             f"{data.sessions} has labels of {len(data.validation)} people "
@@ -273,6 +280,25 @@ def _hold_out(
             f"{Survey.of(content)}"
         )
     return validation, test
+
+
+def _take_out(learn: dict[str, set[int]], first: int) -> tuple[str, ...]:
+    """Take one of so many, counted from the first, out of those who are learnt from; return who.
+
+    Where nobody else does what one does, the next is taken whose labels others have as well.
+    """
+    everyone, taken = list(learn), []
+    for place in range(first, len(everyone), HELD_OUT_OF):
+        in_turn = [w for w in everyone[place:] + everyone[:place] if w in learn]
+        replaceable = (w for w in in_turn if learn[w] <= _done_by_others(learn, w))
+        chosen = next(replaceable, in_turn[0])
+        taken.append(chosen)
+        del learn[chosen]
+    return tuple(sorted(taken))
+
+
+def _done_by_others(wearers: Mapping[str, set[int]], one: str) -> set[int]:
+    return set().union(*(labels for wearer, labels in wearers.items() if wearer != one))
 
 
 def _network(window: int) -> NetworkConfig:

@@ -11,6 +11,7 @@ from device_adapters.samples import SampleBatch, StreamInfo
 from streamer.datasets.dataset import UNLABELLED, Recording, Survey, Windows
 from streamer.errors import TrainingError, nearest
 from streamer.stream_check import MOST_SAMPLES, Severity, StreamCheck
+from streamer.stream_fit import LOWEST_RATE_SHARE
 from streamer.training.config import DataConfig
 from streamer.training.data import has_window, middles, read_content, stretches_of
 
@@ -41,7 +42,7 @@ def examine(config: DataConfig) -> Examination:
         TrainingError: a label does not occur, a held-out person has no window, or windows are of
             another rate, too short, or lack a channel.
     """
-    watch = _Watch(config.channels)
+    watch = _Watch(config.channels, config.rate_hz)
     content = read_content(config)
     if isinstance(content, Windows):
         watch.survey.add_windows(content)
@@ -75,8 +76,12 @@ class _Watch:
     """Surveys recordings on their way, and keeps what a gateway would say of their streams."""
 
     channels: tuple[str, ...]
+    rate_hz: float
     survey: Survey = field(default_factory=Survey)
     damages: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    """Recordings without one sample that can be used."""
+
     doubts: dict[str, list[str]] = field(default_factory=dict)
     checks: dict[StreamInfo, StreamCheck] = field(default_factory=dict)
     """Those that have not seen enough; recordings of a stream may be short, and many."""
@@ -89,14 +94,21 @@ class _Watch:
             self.survey.add(recording)
             self.kinds.setdefault(recording.stream, recording.name)
             yield recording
-            self._judge(recording)
+            if len(recording.times):
+                self._judge(recording)
+            else:
+                self.empty.append(recording.name)
             if recording.damage:
                 self.damages.append(recording.damage)
 
     def warnings(self) -> list[str]:
         told = [f"{damage}; learnt from until there" for damage in dict.fromkeys(self.damages)]
-        for first, *others in self.doubts.values():
-            told.append(first + (f" ({len(others)} more like it)" if others else ""))
+        if self.empty:
+            told.append(
+                f"recording {self.empty[0]!r} has no sample with a value of each channel"
+                + _more_like_it(self.empty[1:])
+            )
+        told += [first + _more_like_it(others) for first, *others in self.doubts.values()]
         return [*told, *self._differences()]
 
     def _differences(self) -> Iterator[str]:
@@ -109,16 +121,24 @@ class _Watch:
         for recording, channels in lacking.items():
             yield f"{', '.join(channels)} not learnt from: recording {recording!r} has none of it"
         rates = {stream.rate_hz: name for stream, name in self.kinds.items()}
-        if len(rates) > 1:
-            slowest = min(rates)
+        slowest = min(rates, default=self.rate_hz)
+        if slowest < LOWEST_RATE_SHARE * self.rate_hz:
+            yield (
+                f"recording {rates[slowest]!r} is of {slowest:g} Hz, learnt from as of "
+                f"{self.rate_hz:g} Hz; a gateway refuses such streams, so lower data.rate_hz"
+            )
+        elif len(rates) > 1:
             yield (
                 f"recordings of {slowest:g} to {max(rates):g} Hz; recording {rates[slowest]!r} is "
                 f"of {slowest:g} Hz"
             )
 
+    def _new_check(self, stream: StreamInfo) -> StreamCheck:
+        return StreamCheck(stream, self.channels, gravity=True, consecutive=False)
+
     def _judge(self, recording: Recording) -> None:
         stream = recording.stream
-        check = self.checks.setdefault(stream, StreamCheck(stream, self.channels, gravity=True))
+        check = self.checks.setdefault(stream, self._new_check(stream))
         first = slice(0, MOST_SAMPLES)
         check.push(SampleBatch(stream.device, recording.times[first], recording.values[first]))
         if check.findings is None:
@@ -130,6 +150,10 @@ class _Watch:
                 told = f"{finding.told}; a gateway refuses such streams, so check the units"
             alike = re.sub(r"[\d.]+", "", told)
             self.doubts.setdefault(alike, []).append(f"recording {recording.name!r}: {told}")
+
+
+def _more_like_it(others: Sequence[str]) -> str:
+    return f" ({len(others)} more like it)" if others else ""
 
 
 def _check_held_out(config: DataConfig, wearers: Collection[str], usable: Collection[str]) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from streamer.errors import TrainingError
+from streamer.errors import TooFewWindowsError, TrainingError
 from streamer.evaluation.windows import measure_windows
 from streamer.sensors import Device
 from streamer.training.arrays import load_arrays
@@ -32,6 +32,7 @@ from streamer.training.augmentation import (
 )
 from streamer.training.config import AugmentationConfig, OptimisationConfig
 from streamer.training.data import WindowSet
+from streamer.training.moments import moments
 from streamer.training.sampling import WindowSampler
 
 EVALUATION_BATCH = 512
@@ -99,7 +100,8 @@ def fit(
         watch: told after every epoch.
 
     Raises:
-        TrainingError: the checkpoint is not of this fit, or there are not even two windows.
+        TrainingError: the checkpoint is not of this fit, or the loss is no number any more.
+        TooFewWindowsError: there are not even two.
     """
     fitting = _Fitting(learner, sampler, held_out, augmentation, options, labels, devices)
     if checkpoint is not None and checkpoint.exists():
@@ -162,7 +164,7 @@ class _Fitting:
         self._optimiser = torch.optim.AdamW(
             self._learner.parameters(), weight_decay=options.weight_decay
         )
-        self._deviation = torch.from_numpy(sampler.values.std(axis=0))
+        self._deviation = torch.from_numpy(moments(sampler.values)[1])
         counts = np.maximum(sampler.label_counts(len(labels)), 1)
         weights = (counts.mean() / counts) ** options.balance
         self._label_weights = torch.from_numpy(weights.astype(np.float32))
@@ -186,16 +188,19 @@ class _Fitting:
         count = max(1, math.ceil(len(windows) / self._options.batch))
         batches = [rows for rows in order.tensor_split(count) if len(rows) > 1]
         if not batches:
-            raise TrainingError(
-                f"the sessions have {len(windows)} labelled window(s) to learn from, and it takes "
-                "two at least: record more, or annotate more"
-            )
+            raise TooFewWindowsError(len(windows))
         done = len(self.history.epochs)
         losses = [
             self._step(windows, rows.numpy(), (done + step / len(batches)) / self._options.epochs)
             for step, rows in enumerate(batches)
         ]
         figures = {"loss": float(np.mean(losses))}
+        if not math.isfinite(figures["loss"]):
+            raise TrainingError(
+                f"the loss became {figures['loss']} in epoch {done + 1}; lower "
+                f"optimisation.learning_rate ({self._options.learning_rate:g}), or what "
+                "augmentation changes"
+            )
         if self._held_out is not None:
             figures |= self._measure(self._held_out)
         epochs = self.history.epochs
@@ -220,8 +225,8 @@ class _Fitting:
             "history": np.array(json.dumps(asdict(self.history))),
             "learnt_from": np.array(self._learnt_from),
         }
-        for index, moments in self._optimiser.state_dict()["state"].items():
-            arrays |= _named(f"optimiser.{index}", moments)
+        for index, state in self._optimiser.state_dict()["state"].items():
+            arrays |= _named(f"optimiser.{index}", state)
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(".new.npz")
         np.savez(fresh, allow_pickle=False, **arrays)

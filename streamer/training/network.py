@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from streamer.share.labels import LabelSet, Node
+from streamer.training.moments import moments
 
 DEVIATION_EPSILON = 1e-5
 """Keeps the square root of a variance differentiable at zero."""
@@ -246,8 +247,8 @@ class Encoder(nn.Module):
 
     def standardise(self, samples: NDArray[np.float32]) -> None:
         """Take the mean and deviation of each channel from samples [n, channels]."""
-        deviation = samples.std(axis=0)
-        self.mean.copy_(torch.from_numpy(samples.mean(axis=0)))
+        mean, deviation = moments(samples)
+        self.mean.copy_(torch.from_numpy(mean))
         # A channel that never changes tells nothing, and must not be divided by zero.
         self.deviation.copy_(torch.from_numpy(np.where(deviation > 0, deviation, 1)))
 

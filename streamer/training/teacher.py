@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from streamer.errors import TooFewWindowsError
 from streamer.evaluation.windows import fit_temperature
 from streamer.training.config import OptimisationConfig
 from streamer.training.data import Stretch, cut_windows
+from streamer.training.moments import moments
 from streamer.training.ridge import fit_ridges
 
 TAPS = 9
@@ -59,7 +61,9 @@ class RandomKernels(nn.Module):
     def __init__(self, windows: Tensor, random: torch.Generator) -> None:
         super().__init__()
         _, time, channels = windows.shape
-        self._constant("deviation", windows.std(dim=(0, 1)).clamp_min(1e-6))
+        deviation = torch.from_numpy(moments(windows.flatten(0, 1).numpy())[1])
+        # What never changed in what is learnt from tells nothing, however it is turned later.
+        self._constant("deviation", deviation.where(deviation > 0, torch.inf))
         longest = max(1, (time - 1) // (TAPS - 1))
         self._dilations = [2**power for power in range(longest.bit_length())]
         chosen = torch.randperm(len(windows), generator=random)[:MOST_MEASURED]
@@ -138,11 +142,16 @@ def teach(
         hop: samples between two windows that it learns from.
         labels: how many there are.
         options: how the network is to learn.
+
+    Raises:
+        TooFewWindowsError: there are not even two.
     """
     if not options.teaching:
         return None
     people = sorted(stretches, key=lambda stretch: stretch.wearer)
     cut = cut_windows(people, window, hop, 0)
+    if len(cut) < 2:
+        raise TooFewWindowsError(len(cut))
     begins = np.cumsum([0, *(len(stretch.values) for stretch in people)])
     wearers = [people[at].wearer for at in np.searchsorted(begins, cut.starts, side="right") - 1]
     folds = np.unique(wearers, return_inverse=True)[1]

@@ -156,6 +156,7 @@ def train(config: TrainingConfig, folder: Path) -> TrainingResult:
     torch.use_deterministic_algorithms(mode=True)
     label_set = LabelSet.from_names(config.data.labels)
     people = _People.read(config, label_set)
+    _check_network(config)
     _claim(folder, config)
     checkpoints = folder / CHECKPOINT_FILE, folder / REFIT_CHECKPOINT_FILE
     with _progress_bar() as bar:
@@ -211,7 +212,6 @@ def _fitted(
     initialise_words(learner.network, config.words, options.seed)
     if config.start is not None:
         start, begun, _ = load_run(config.start)
-        check_start(config, start)
         take_over(learner.network, config.data.quantities, begun, start.data.quantities)
     history = fit(
         learner,
@@ -225,6 +225,13 @@ def _fitted(
         watch=_Watch(bar, options.epochs, "once more" if validation is None else "training"),
     )
     return learner, history
+
+
+def _check_network(config: TrainingConfig) -> None:
+    """Check that there will be a network, before what a finished run left is removed."""
+    build_network(config)
+    if config.start is not None:
+        check_start(config, load_run(config.start)[0])
 
 
 def _claim(folder: Path, config: TrainingConfig) -> None:
