@@ -17,6 +17,7 @@ from device_adapters.samples import STANDARD_GRAVITY
 from device_adapters.session_file import SessionWriter, read_annotations
 from streamer.datasets import DATASETS, find_dataset, read_dataset
 from streamer.datasets.dataset import UNLABELLED, Recording, Survey, Windows, build_recording
+from streamer.datasets.folder import read_description
 from streamer.datasets.importing import import_data
 from streamer.datasets.sessions import read_session, write_session
 from streamer.datasets.windows import read_windows, rename_windows
@@ -248,6 +249,25 @@ def test_import_under_other_names(tmp_path: Path) -> None:
     import_data(DATASETS["mhealth"], tmp_path / "data", tmp_path / "out", names)
     (session,) = (tmp_path / "out").glob("*.mcap")
     assert [a.label for a in read_annotations(session)] == ["leg jump", "leg still"]
+
+
+def test_who_was_tested_on_still_is_after_another_import(tmp_path: Path) -> None:
+    dataset, out = DATASETS["mhealth"], tmp_path / "out"
+    write_mhealth(tmp_path / "data")
+    tested = replace(dataset, test=("subject04",))
+    survey = import_data(tested, tmp_path / "data", out, {})
+    assert read_description(out).test == ("subject04",) == tuple(survey.wearers)
+    log = tmp_path / "data" / "mHealth_subject4.log"
+    text = log.read_text()
+    log.rename(log.with_name("mHealth_subject5.log"))
+    import_data(tested, tmp_path / "data", out, {})
+    assert read_description(out).test == ("subject04",)
+    log.with_name("mHealth_subject6.log").write_text("no number\n")
+    with pytest.raises(DatasetError, match="subject6"):
+        import_data(tested, tmp_path / "data", tmp_path / "again", {})
+    log.with_name("mHealth_subject6.log").write_text(text)
+    import_data(tested, tmp_path / "data", tmp_path / "again", {})
+    assert len(list((tmp_path / "again").glob("*.mcap"))) == 2
 
 
 def test_windows_are_imported_as_one_file(tmp_path: Path) -> None:

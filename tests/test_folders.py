@@ -633,6 +633,60 @@ def test_only_people_with_a_window_are_held_out(tmp_path: Path) -> None:
         configure_walkers(tmp_path, walkers("walk", count=20))
 
 
+def test_nobody_is_held_out_whom_a_label_needs(tmp_path: Path) -> None:
+    everybody = [
+        f"{row},{label},p{person}"
+        for person in range(10)
+        for label in ("walk", "sit", *(("run",) if person in {4, 9} else ()))
+        for row in range(100)
+    ]
+    config = configure_walkers(tmp_path, everybody)
+    assert config.test == ("p0", "p4")
+    assert config.validation == ("p2", "p8")
+    alone = [f"{row},{'abc'[person % 3]},p{person}" for person in range(6) for row in range(100)]
+    config = configure_walkers(tmp_path, alone)
+    assert not examine(config).warnings
+    only = [f"{row},does {person},p{person}" for person in range(6) for row in range(100)]
+    config = configure_walkers(tmp_path, only)
+    assert (config.test, config.validation) == (("p4",), ("p1",))
+    assert len(examine(config).warnings) == 2
+
+
+def test_a_wearer_is_the_same_with_a_point(tmp_path: Path) -> None:
+    rows = [f"{row},{label},{who}" for who in ("1", "2.0", "2", "1.", "3", "p1.0") for label in
+            ("walk", "sit") for row in range(100)]  # fmt: skip
+    config = configure_walkers(tmp_path, rows)
+    assert {s.wearer for s in read_stretches(config, config.labels)} == {"1", "2", "3", "p1.0"}
+
+
+def test_a_recording_without_a_usable_sample_is_named(kitchen: Path) -> None:
+    whole = (kitchen / "anna" / "monday.csv").read_text().splitlines()
+    without = [whole[0], *(row.rsplit(",", 3)[0] + ",,1,walk" for row in whole[1:])]
+    (kitchen / "anna" / "sunday.csv").write_text("\n".join(without))
+    told = examine(configure(kitchen).data).warnings
+    assert "recording 'anna_sunday' has no sample with a value of each channel" in told
+
+
+def test_short_recordings_are_no_messages_of_another_rate(kitchen: Path) -> None:
+    description = DESCRIPTION.replace('time = "t"\ntime_unit = "ms"\n', "")
+    description = description.replace("[csv]", "window = 16\n[csv]")
+    (kitchen / "dataset.toml").write_text(description)
+    for day in kitchen.glob("*/monday.csv"):
+        header, *rows = day.read_text().splitlines()
+        for part in range(12):
+            text = "\n".join([header, *rows[25 * part : 25 * (part + 1)]])
+            day.with_name(f"part{part}.csv").write_text(text)
+        day.unlink()
+    assert not [text for text in examine(configure(kitchen).data).warnings if "comes at" in text]
+
+
+def test_recordings_slower_than_what_is_learnt_are_warned_of(kitchen: Path) -> None:
+    config = configure(kitchen).data
+    fast = config.model_copy(update={"rate_hz": 50.0})
+    told = examine(fast).warnings
+    assert any("is of 25 Hz, learnt from as of 50 Hz; a gateway refuses" in text for text in told)
+
+
 def test_labels_that_cannot_be_learnt_are_told(tmp_path: Path) -> None:
     dances = [f"{row},dance,b" for row in range(100)]
     config = configure_walkers(tmp_path, [*walkers("walk", "sit"), *dances, "0,walk,b"])

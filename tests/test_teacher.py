@@ -57,6 +57,19 @@ def windows_of(stretch: Stretch) -> Tensor:
     return torch.from_numpy(stretch.values).unfold(0, WINDOW, WINDOW).transpose(1, 2)
 
 
+@pytest.mark.parametrize("stuck_at", [0.0, 0.07, 45.3])
+def test_a_stuck_channel_tells_the_teacher_nothing_however_it_is_turned(stuck_at: float) -> None:
+    stretches = people("anna", "ben", "cleo")
+    for stretch in stretches:
+        stretch.values[:, 2] = stuck_at
+    teacher = teacher_of(stretches)
+    for turned in (stretches[0].values[:, [2, 0, 1]], 1.05 * stretches[0].values):
+        windows = torch.from_numpy(turned).unfold(0, WINDOW, WINDOW).transpose(1, 2)
+        known = windows.clone()
+        known[..., 2] = stuck_at
+        assert torch.allclose(teacher(windows), teacher(known))
+
+
 @pytest.mark.parametrize("channels", [1, 3, 45])
 def test_a_kernel_sums_to_nothing_on_each_of_its_few_channels(channels: int) -> None:
     kernels = _kernels(channels, generator())

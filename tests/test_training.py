@@ -53,6 +53,7 @@ from streamer.training.data import (
 from streamer.training.defaults import configure, rename_labels
 from streamer.training.examination import examine
 from streamer.training.fitting import _Fitting, one_cycle
+from streamer.training.moments import moments
 from streamer.training.network import ShareNetwork
 from streamer.training.sampling import WindowSampler
 from streamer.training.trainer import build_network, load_run, train
@@ -463,6 +464,16 @@ def test_the_same_seed_gives_the_same_weights(sessions: Path, tmp_path: Path) ->
         assert torch.equal(one, two)
 
 
+def test_moments_are_exact_however_many_samples_there_are() -> None:
+    samples = np.full((3_000_000, 3), 9.81, dtype=np.float32)
+    samples[::2, 1] += np.float32(1.0)
+    samples[:, 2] = 0.0
+    mean, deviation = moments(samples)
+    assert np.allclose(mean, [9.81, 10.31, 0.0], rtol=1e-6)
+    assert np.allclose(deviation, [0.0, 0.5, 0.0], rtol=1e-4)
+    assert (deviation[[0, 2]] == 0).all()
+
+
 @pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
 def test_rare_labels_weigh_as_much_more_as_asked(balance: float) -> None:
     sampler = WindowSampler(stretches_of(32, 32 * 9), window=32, stride=32)
@@ -664,6 +675,45 @@ def test_pictures_are_of_the_run_that_they_lie_beside(sessions: Path, tmp_path: 
     assert not (tmp_path / "calibration.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"start": Path("nowhere")}, "nowhere is not a finished run"),
+        ({"network": NetworkConfig(dilations=(1, 2, 4, 8, 16))}, "but the window has 64"),
+    ],
+)
+def test_what_cannot_begin_leaves_a_finished_run_as_it_is(
+    sessions: Path, tmp_path: Path, change: dict[str, object], told: str
+) -> None:
+    config = configuration(sessions)
+    train(config, tmp_path)
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(TrainingError, match=told):
+        train(config.model_copy(update=change), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == left
+
+
+def test_a_loss_that_is_no_number_is_told(sessions: Path, tmp_path: Path) -> None:
+    config = optimised(configuration(sessions), learning_rate=1e30)
+    with pytest.raises(TrainingError, match=r"became (nan|inf) in epoch \d; lower .*\(1e\+30\)"):
+        train(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"seed": -1},
+        {"seed": 10**20},
+        {"threads": 10**11},
+        {"learning_rate": float("inf")},
+        {"learning_rate": float("nan")},
+    ],
+)
+def test_numbers_that_no_training_has_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        OptimisationConfig.model_validate(options)
+
+
 @pytest.mark.parametrize("refit", [False, True])
 def test_a_run_leaves_figures_and_no_checkpoint(
     sessions: Path, tmp_path: Path, *, refit: bool
@@ -685,8 +735,9 @@ def test_a_run_leaves_figures_and_no_checkpoint(
         (64, (0.0, 1.28), r"1 labelled window\(s\) to learn from"),
     ],
 )
+@pytest.mark.parametrize("taught", [False, True])
 def test_those_learnt_from_must_have_labelled_windows(
-    tmp_path: Path, samples: int, labelled: tuple[float, float], told: str
+    tmp_path: Path, samples: int, labelled: tuple[float, float], told: str, *, taught: bool
 ) -> None:
     for seed, wearer in enumerate(("cleo", "dora")):
         write_session(tmp_path, wearer, seed)
@@ -696,8 +747,11 @@ def test_those_learnt_from_must_have_labelled_windows(
         begin, end = labelled
         writer.add_annotation(Annotation("anna", "rest", EPOCH + begin, EPOCH + end))
         writer.add_batch(SampleBatch("anna", times, np.zeros((samples, 6), dtype=np.float32)))
+    config = configuration(tmp_path)
+    if taught:
+        config = optimised(config, loss="labels", teaching=0.5)
     with pytest.raises(TrainingError, match=told):
-        train(configuration(tmp_path), tmp_path / "run")
+        train(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import folder_accuracy
 from folder_accuracy import window_task
+from streamer.datasets import DATASETS
 from streamer.share.labels import LabelSet
 from streamer.training.trainer import _People
 from test_training import configuration, write_session
@@ -78,6 +80,28 @@ def test_people_above_the_last_training_person_are_only_tested(tmp_path: Path) -
     assert task.training.labels.tolist() == [0, 0, 2, 2]
     assert task.test.labels.tolist() == [1, 1]
     assert (task.test.gather(slice(0, 1))[0] == arrays["X"][count : count + 100]).all()
+
+
+def test_a_folder_s_peer_learns_from_so_many_windows_and_no_more(
+    uci_har: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_accuracy, "MOST_WINDOWS", 100)
+    config = configuration(uci_har).data
+    data = config.model_copy(
+        update={
+            "dataset": "uci-har",
+            "sessions": uci_har / "uci_har.npz",
+            "validation": (),
+            "test": ("user02",),
+            "channels": DATASETS["uci-har"].channels,
+            "units": DATASETS["uci-har"].units,
+            "window": 128,
+            "labels": DATASETS["uci-har"].labels,
+        }
+    )
+    task = window_task(data)
+    assert len(task.training) == 100
+    assert set(task.training.labels.tolist()) == set(range(6))
 
 
 def test_a_folder_s_peer_is_tested_on_the_same_windows(tmp_path: Path) -> None:
