@@ -57,6 +57,14 @@ def windows_of(stretch: Stretch) -> Tensor:
     return torch.from_numpy(stretch.values).unfold(0, WINDOW, WINDOW).transpose(1, 2)
 
 
+@pytest.mark.parametrize("wearers", ["aaaaaa", "ababab", "abcdef"])
+def test_who_does_something_alone_teaches_it_surely(wearers: str) -> None:
+    stretches = [swinging(wearer, label, label) for label, wearer in enumerate(wearers)]
+    teacher = teacher_of(stretches, len(wearers))
+    for label, stretch in enumerate(stretches):
+        assert teacher(windows_of(stretch))[:, label].mean() > 0.9
+
+
 @pytest.mark.parametrize("stuck_at", [0.0, 0.07, 45.3])
 def test_a_stuck_channel_tells_the_teacher_nothing_however_it_is_turned(stuck_at: float) -> None:
     stretches = people("anna", "ben", "cleo")

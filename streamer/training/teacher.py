@@ -154,17 +154,28 @@ def teach(
         raise TooFewWindowsError(len(cut))
     begins = np.cumsum([0, *(len(stretch.values) for stretch in people)])
     wearers = [people[at].wearer for at in np.searchsorted(begins, cut.starts, side="right") - 1]
-    folds = np.unique(wearers, return_inverse=True)[1]
-    if folds.max() == 0:
-        folds = np.arange(len(cut)) * FOLDS // len(cut)
+    folds = _folds(np.unique(wearers, return_inverse=True)[1], cut.labels)
     rows = np.sort(np.random.default_rng(options.seed).permutation(len(cut))[:MOST_WINDOWS])
     return Teacher(
         torch.from_numpy(cut.gather(rows)),
         torch.from_numpy(cut.labels[rows]),
-        torch.from_numpy(folds[rows] % FOLDS),
+        torch.from_numpy(folds[rows]),
         labels,
         options.seed,
     )
+
+
+def _folds(wearers: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the part that each window is in: its wearer's.
+
+    A label that would be in one part alone, which nobody else could tell, is shared among all.
+    """
+    folds = wearers % FOLDS
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        if len(np.unique(folds[rows])) == 1:
+            folds[rows] = np.arange(len(rows)) * FOLDS // len(rows)
+    return folds
 
 
 def _kernels(channels: int, random: torch.Generator) -> Tensor:
