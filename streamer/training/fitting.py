@@ -101,7 +101,7 @@ def fit(
 
     Raises:
         TrainingError: the checkpoint is not of this fit, or the loss is no number any more.
-        TooFewWindowsError: there are not even two.
+        TooFewWindowsError: there are not even two windows.
     """
     fitting = _Fitting(learner, sampler, held_out, augmentation, options, labels, devices)
     if checkpoint is not None and checkpoint.exists():

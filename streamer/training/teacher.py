@@ -144,7 +144,7 @@ def teach(
         options: how the network is to learn.
 
     Raises:
-        TooFewWindowsError: there are not even two.
+        TooFewWindowsError: there are not even two windows.
     """
     if not options.teaching:
         return None
