@@ -75,10 +75,11 @@ def wear_otherwise(
         share: probability with which each way is applied to a window, whatever the others.
         generator: the source of randomness.
     """
+    turned = windows.new_ones(len(windows), 1, windows.shape[2])
     for signs in symmetries:
         applied = torch.rand(len(windows), 1, 1, generator=generator) < share
-        windows = torch.where(applied, windows * windows.new_tensor(signs), windows)
-    return windows
+        turned = torch.where(applied, turned * windows.new_tensor(signs), turned)
+    return windows * turned
 
 
 def scale(windows: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
