@@ -181,6 +181,7 @@ GOOD = {"t": 1.0, "seq": 1, "rate": 50, "values": [[1, 2, 3, 4, 5, 6]]}
         ({**GOOD, "t": 1e15}, "is its unit right"),
         ({**GOOD, "t": [1, 2]}, "1 samples but 2 times"),
         ({**GOOD, "t": [2, 1], "values": [[1], [2]]}, "do not increase"),
+        ({**GOOD, "t": [1, 1.02, 2e9], "values": [[1], [2], [3]]}, "times leap by 2e\\+09 s"),
         ({**GOOD, "t": [1, 2, 3], "values": [[1], [2], [3]]}, "times are 1 s apart, its rate is"),
         ({**GOOD, "rate": 0}, "0.01 Hz is least"),
         ({**GOOD, "rate": 5e-324}, "0.01 Hz is least"),

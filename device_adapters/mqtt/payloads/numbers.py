@@ -19,6 +19,9 @@ PERIODS_SECONDS = (1e-5, 100.0)
 MOST_PERIODS_APART = 10
 """As most samples of a message may be; between them the gateway sees a gap, which it fills."""
 
+LONGEST_PAUSE = 86_400.0
+"""Seconds between two samples of a message; after more the clock was set between them."""
+
 NUMBER_TYPES = frozenset({int, float})
 """Those of a list's numbers; a bool is none."""
 
@@ -147,6 +150,8 @@ def packet(
     steps = np.diff(times)
     if (steps <= 0).any():
         raise PayloadError(name, "its times do not increase")
+    if len(steps) and steps.max() > LONGEST_PAUSE:
+        raise PayloadError(name, f"its times leap by {steps.max():g} s")
     check_period(name, period_s)
     if len(steps) and (usual := float(np.median(steps))) > MOST_PERIODS_APART * period_s:
         raise PayloadError(
