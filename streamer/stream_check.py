@@ -222,9 +222,13 @@ def _rate_findings(
     # apart as they should be; the messages are not.
     across = np.array([(newer.end - older.end) / len(newer) for older, newer in pairwise(messages)])
     periods = [_usual(within)]
-    if len(across) >= FEWEST_SPACINGS and (spacing := _usual(across)) > 0:
-        periods.append(spacing)
-    measured_hz = max((1 / period for period in periods), key=lambda hz: abs(hz / nominal_hz - 1))
+    if len(across) >= FEWEST_SPACINGS:
+        periods.append(_usual(across))
+    elif len(across) > 1:
+        # One may span a message that was lost: so few can only tell that samples come faster.
+        periods.append(min(across.max(), 1 / nominal_hz))
+    rates = (1 / period for period in periods if period > 0)
+    measured_hz = max(rates, key=lambda hz: abs(hz / nominal_hz - 1))
     if abs(measured_hz / nominal_hz - 1) > RATE_TOLERANCE:
         yield Finding(
             Severity.WARN,
