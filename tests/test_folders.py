@@ -690,7 +690,9 @@ def test_recordings_slower_than_what_is_learnt_are_warned_of(kitchen: Path) -> N
 def test_labels_that_cannot_be_learnt_are_told(tmp_path: Path) -> None:
     dances = [f"{row},dance,b" for row in range(100)]
     config = configure_walkers(tmp_path, [*walkers("walk", "sit"), *dances, "0,walk,b"])
-    (warning,) = [text for text in examine(config).warnings if "dance" in text]
+    assert config.validation == ("c",)
+    held_out = config.model_copy(update={"validation": ("b",)})
+    (warning,) = [text for text in examine(held_out).warnings if "dance" in text]
     assert warning == (
         "label 'dance' is of nobody but b, held out: nobody is left to learn it from"
     )
