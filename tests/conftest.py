@@ -14,6 +14,7 @@ import pytest
 from bleak.backends.bluezdbus import manager
 from hypothesis import HealthCheck, settings
 
+from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.samples import (
     ACCELERATION,
     ANGULAR_VELOCITY,
@@ -154,10 +155,20 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
     broker.close()
 
 
-async def reconnected_without(
-    password: Path, mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
+@pytest.fixture
+def with_password(mosquitto: Mosquitto, tmp_path: Path) -> BrokerAddress:
+    """Return the broker's address with a password in a file."""
+    password = tmp_path / "password"
+    password.write_text("secret")
+    return BrokerAddress(url=mosquitto.url, username="u", password_file=password)
+
+
+async def reconnected_without_password(
+    address: BrokerAddress, mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Restart the broker while the password's file is away; bring it back once that was told."""
+    password = address.password_file
+    assert password is not None
     caplog.set_level(logging.DEBUG, "device_adapters.backoff")
     content = password.read_text()
     password.unlink()

@@ -12,7 +12,7 @@ import aiomqtt
 import pytest
 from typing_extensions import override
 
-from conftest import EPOCH, Mosquitto, free_port, needs, reconnected_without
+from conftest import EPOCH, Mosquitto, free_port, needs, reconnected_without_password
 from device_adapters.errors import BrokerAddressError, MqttConnectionError
 from device_adapters.mqtt.client import IN_FLIGHT, Message, MqttConnection, connection
 from device_adapters.mqtt.connection import BrokerAddress, split_url
@@ -193,32 +193,26 @@ async def test_a_publisher_can_be_left_just_as_its_connection_is_lost(
 
 
 async def test_a_password_that_is_away_while_a_publisher_reconnects_is_waited_for(
-    mosquitto: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    mosquitto: Mosquitto, with_password: BrokerAddress, caplog: pytest.LogCaptureFixture
 ) -> None:
-    password = tmp_path / "password"
-    password.write_text("secret")
-    address = BrokerAddress(url=mosquitto.url, username="u", password_file=password)
-    async with MqttPublisher(address, "home") as publisher:
+    async with MqttPublisher(with_password, "home") as publisher:
         await publisher.connected()
-        await reconnected_without(password, mosquitto, caplog)
+        await reconnected_without_password(with_password, mosquitto, caplog)
         async with Listener(mosquitto.port) as listener:
             await publisher.publish(label(0))
             await listener.until("har/home/anna/activity", 1)
 
 
 async def test_a_password_that_is_away_while_a_subscriber_reconnects_is_waited_for(
-    mosquitto: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    mosquitto: Mosquitto, with_password: BrokerAddress, caplog: pytest.LogCaptureFixture
 ) -> None:
-    password = tmp_path / "password"
-    password.write_text("secret")
-    address = BrokerAddress(url=mosquitto.url, username="u", password_file=password)
     ready = asyncio.Event()
-    labels = subscribe(address, ready=ready)
+    labels = subscribe(with_password, ready=ready)
     first = asyncio.ensure_future(anext(labels))
     async with asyncio.timeout(20):
         await ready.wait()
         ready.clear()
-        await reconnected_without(password, mosquitto, caplog)
+        await reconnected_without_password(with_password, mosquitto, caplog)
         await ready.wait()
         async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
             await client.publish("har/home/anna/activity", label(1).to_json(), 1)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from conftest import EPOCH, Mosquitto, cut, free_port, reconnected_without, worn_samples
+from conftest import EPOCH, Mosquitto, cut, free_port, reconnected_without_password, worn_samples
 from device_adapters.errors import MqttConnectionError
 from device_adapters.mqtt import subscriber
 from device_adapters.mqtt.client import QUEUED_MESSAGES, Inbox, Message
@@ -663,16 +663,13 @@ def test_a_topic_filter_may_have_any_levels_where_payloads_name_devices(topic: s
 
 
 async def test_a_password_that_is_away_while_it_reconnects_is_waited_for(
-    mosquitto: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    mosquitto: Mosquitto, with_password: BrokerAddress, caplog: pytest.LogCaptureFixture
 ) -> None:
-    password = tmp_path / "password"
-    password.write_text("secret")
-    address = BrokerAddress(url=mosquitto.url, username="u", password_file=password)
-    async with listening_to(address) as adapter:
+    async with listening_to(with_password) as adapter:
         await adapter.subscribed()
-        await reconnected_without(password, mosquitto, caplog)
+        await reconnected_without_password(with_password, mosquitto, caplog)
         await adapter.subscribed()
-        await publish(address, [message(0)])
+        await publish(with_password, [message(0)])
         assert sample_numbers(await receive(adapter, 1)) == numbers_of(0)
 
 

@@ -25,7 +25,7 @@ from streamer.datasets.dataset import (
     build_recording,
     hour_start,
 )
-from streamer.datasets.names import label_key
+from streamer.datasets.names import label_key, without_point
 from streamer.errors import DatasetError
 
 PATH_GROUPS = ("label", "subject")
@@ -230,11 +230,13 @@ class CsvFiles:
         groups = self._groups(path)
         labels = [groups.get("label", "")] * len(values)
         wearers = [groups.get("subject") or path.stem] * len(values)
+        if layout.subject:
+            wearers = list(map(without_point, texts[layout.subject]))
         columns = _Columns(
             self._times(path, numbers, texts),
             (values if factors is None else values * factors).astype(np.float32),
             np.array(texts[layout.label] if layout.label else labels),
-            np.array(list(map(_wearer, texts[layout.subject])) if layout.subject else wearers),
+            np.array(wearers),
         )
         self._check_wearers(path, columns.wearers)
         if columns.times is None:
@@ -415,12 +417,6 @@ class CsvFiles:
                     f"has times {step:g} s apart in column {column!r} if time_unit = {said!r}, but "
                     f"rate_hz = {self._rate_hz:g}; they look like {unit!r}",
                 )
-
-
-def _wearer(text: str) -> str:
-    """Return a wearer's name: a number is the same with a point, which a column with holes has."""
-    whole = re.fullmatch(r"(\d+)\.0*", text)
-    return whole[1] if whole else text
 
 
 def _number(text: str) -> float:

@@ -27,8 +27,13 @@ def label_key(name: str) -> str:
     parted = re.sub(r"(?<=[a-zß-öø-ÿ])(?=[A-ZÀ-ÖØ-Þ])", " ", unicodedata.normalize("NFKC", name))
     words = " ".join(parted.casefold().replace("_", " ").split())
     key = re.sub(r"(?<=\w)(?: ?-+ |-+)(?=\w)", " ", words)
-    whole = re.fullmatch(r"([+-]?\d+)\.0*", key)
-    return whole[1] if whole else key or name
+    return without_point(key) or name
+
+
+def without_point(text: str) -> str:
+    """Return `1` for `1.0`, as whole numbers are written where some are missing; else the text."""
+    whole = re.fullmatch(r"([+-]?\d+)\.0*", text)
+    return whole[1] if whole else text
 
 
 def plain_words(name: str) -> str:
