@@ -1,7 +1,5 @@
 """Loaders on files written after the data sets' public documentation, with known values."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.io import savemat
 
+from commands import streamer
 from conftest import counted_samples, cut, stream_info
 from device_adapters.samples import STANDARD_GRAVITY
 from device_adapters.session_file import SessionWriter, read_annotations
@@ -504,15 +503,6 @@ def test_everything_said_of_a_data_set_fits_together() -> None:
         assert len(set(dataset.labels)) == len(dataset.labels)
         assert set(dataset.test) < set(dataset.wearers)
         dataset.stream(dataset.wearers[0])
-
-
-def streamer(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "streamer", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_the_commands_list_and_import(tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ the session again, but for the smallest latency.
 """
 
 import asyncio
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from commands import streamer
 from conftest import Mosquitto
 from device_adapters.adapter import DeviceAdapter
 from device_adapters.clock import ENVELOPE_SECONDS
@@ -282,15 +281,12 @@ def test_wearables_send_the_channels_that_are_expected(payload: str) -> None:
 
 
 def test_the_command_sends_and_tells_what_it_did(mosquitto: Mosquitto, real_session: Path) -> None:
-    command = [sys.executable, "-m", "streamer", "simulate", "--mqtt", mosquitto.url]
-    options = ["--session", str(real_session), "--speed", "max", "--seconds", "10", "--loss", "0.2"]
-    done = subprocess.run(
-        [*command, *options], capture_output=True, text=True, check=True, timeout=60
-    )
+    command = ["simulate", "--mqtt", mosquitto.url]
+    options = ["--speed", "max", "--seconds", "10", "--loss", "0.2"]
+    done = streamer(*command, "--session", real_session, *options)
+    assert done.returncode == 0, done.stderr
     assert "messages sent" in done.stdout
     assert "lost on purpose" in done.stdout
-    refused = subprocess.run(
-        [*command, "--payload", "morse"], capture_output=True, text=True, check=False, timeout=60
-    )
+    refused = streamer(*command, "--payload", "morse")
     assert refused.returncode == 1
     assert "installed are cbor, json" in refused.stderr
