@@ -32,9 +32,11 @@ $(GATEWAY)/.installed: pyproject.toml $(CONSTRAINTS) $(shell find streamer devic
 	$(GATEWAY)/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) .
 	touch $@
 
+# Bytecode of all that torch brings would take a third of the time, and the tests use little of it.
 $(DEV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(DEV)
-	$(DEV)/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	$(DEV)/bin/pip install --quiet --disable-pip-version-check --no-compile \
+		-c $(CONSTRAINTS) -e '.[dev]'
 	touch $@
 
 clean:
