@@ -12,6 +12,7 @@ and Werman 1993): with the blocks cut into runs of as many as are needed, it is 
 before merged with a prefix of this one.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +23,9 @@ from streamer.share.runtime import BoundGraph, Scores, ShareModel, pooling_masks
 
 Partials = NDArray[np.float64]
 Slots = NDArray[np.intp]
+Merge = Callable[[Partials, Partials, Partials], object]
+"""Merges two partial results into a third array, which may be one of them."""
+
 LARGEST_BATCH = 64
 """Streams to step at once; beyond it a step's arrays no longer fit a core's cache.
 
@@ -46,7 +50,8 @@ class StreamStates:
         self._hop = hop
         self._pooled = pooling_masks(hop, hop - tail if blocks else 0, tail)
         self._bind(1)
-        self._sums, self._has_maxima = layout.sums, layout.maxima > 0
+        self._sums = layout.sums
+        self._merge = _merging_maxima(self._sums) if layout.maxima else np.add
         self._run_length = max(blocks - 1, 0)
         self._has_blocks = blocks > 0
         channels = len(model.manifest.channels)
@@ -63,6 +68,8 @@ class StreamStates:
         """
         self._position = np.zeros(capacity, dtype=np.intp)
         """Where each slot's next block goes; nought ends a run, of streams that start as well."""
+        self._following = np.roll(np.arange(self._run_length), 1)
+        """After each position."""
 
     @property
     def capacity(self) -> int:
@@ -98,21 +105,33 @@ class StreamStates:
         graph.samples[:] = samples
         for past, own in zip(self._pasts, graph.pasts, strict=True):
             own[:] = past[at]
-        place = self._place(at)
-        if self._run_length:
-            self._merge(self._open[at], self._runs[place], graph.before)
-        else:
-            graph.before[:] = self._tail[at]
-        scores = graph.run()
+        scores = self._run_blocks(graph, at) if self._run_length else self._run(graph, at)
         for past, new in zip(self._pasts, graph.next_pasts, strict=True):
             past[at] = new
-        if self._run_length:
-            self._runs[place] = self._merge(self._tail[at], graph.head)
-            self._open[at] = self._merge(self._open[at], self._merge(graph.head, graph.tail))
+        return scores
+
+    def _run(self, graph: BoundGraph, at: slice | Slots) -> Scores:
+        """Score windows that are hardly longer than a hop: no run of blocks is before it."""
+        graph.before[:] = self._tail[at]
+        scores = graph.run()
         if self._has_blocks:
             self._tail[at] = graph.tail
-        if self._run_length:
-            self._advance(slots, at)
+        return scores
+
+    def _run_blocks(self, graph: BoundGraph, at: slice | Slots) -> Scores:
+        """Score windows of a suffix, the present run's blocks and the hop; add the hop to these."""
+        merge, position = self._merge, self._position[at]
+        place = at, position.item() if isinstance(at, slice) else position
+        tail, opened, block = self._tail[at], self._open[at], self._runs[place]
+        merge(opened, block, graph.before)
+        scores = graph.run()
+        merge(tail, graph.head, block)
+        merge(opened, graph.head, opened)
+        merge(opened, graph.tail, opened)
+        if not isinstance(at, slice):
+            self._runs[place], self._open[at] = block, opened
+        self._tail[at] = graph.tail
+        self._advance(*place)
         return scores
 
     def _graph(self, batch: int) -> BoundGraph:
@@ -128,39 +147,37 @@ class StreamStates:
         # Each size's arrays would push the others' out of the processor's cache.
         self._first = lru_cache(maxsize=LARGEST_BATCH)(graph.first)
 
-    def _advance(self, slots: Slots, at: slice | Slots) -> None:
+    def _advance(self, at: slice | Slots, position: int | Slots) -> None:
         """Go to the next block of each slot's run, or to the next run."""
-        position = self._position[at]
-        if np.count_nonzero(position) == len(slots):
-            self._position[at] = position - 1
-        else:
-            ended = position == 0
-            self._position[at] = np.where(ended, self._run_length, position) - 1
-            self._end_runs(slots[ended])
+        self._position[at] = self._following[position]
+        if isinstance(at, slice):
+            if position == 0:
+                self._end_runs(at)
+        elif np.count_nonzero(position) < len(at):
+            self._end_runs(at[position == 0])
 
-    def _end_runs(self, slots: Slots) -> None:
+    def _end_runs(self, at: slice | Slots) -> None:
         """Turn the blocks of finished runs into suffixes, and begin new ones."""
-        at = _views(slots)
         runs = self._runs[at]
         sums, maxima = runs[..., : self._sums], runs[..., self._sums :]
         np.add.accumulate(sums, axis=1, out=sums)
         np.maximum.accumulate(maxima, axis=1, out=maxima)
-        self._runs[at] = runs
+        if not isinstance(at, slice):
+            self._runs[at] = runs
         self._open[at] = self._tail[at]
-
-    def _merge(self, one: Partials, other: Partials, into: Partials | None = None) -> Partials:
-        merged = np.add(one, other, into)
-        if self._has_maxima:
-            maxima = merged[..., self._sums :]
-            np.maximum(one[..., self._sums :], other[..., self._sums :], out=maxima)
-        return merged
-
-    def _place(self, at: slice | Slots) -> tuple[slice | Slots, int | Slots]:
-        position = self._position[at]
-        return at, position.item() if isinstance(at, slice) else position
 
     def _arrays(self) -> list[NDArray[Any]]:
         return [*self._pasts, self._tail, self._open, self._runs, self._position]
+
+
+def _merging_maxima(sums: int) -> Merge:
+    """Return what merges partial results that are so many sums, and maxima after them."""
+
+    def merge(one: Partials, other: Partials, into: Partials) -> None:
+        np.add(one[..., :sums], other[..., :sums], out=into[..., :sums])
+        np.maximum(one[..., sums:], other[..., sums:], out=into[..., sums:])
+
+    return merge
 
 
 def _views(slots: Slots) -> slice | Slots:
