@@ -10,6 +10,9 @@
     share-taught        `share` with the loss of a folder without a configuration: over the labels,
                         half of it towards what a teacher of random kernels and ridge says
     share-pretrained    `share` that begins with what the other sets' training people teach
+    share-minilm        `share` whose words begin with MiniLM's vectors (extra `words`)
+    share-renamed       `share` with the names of configs/labels, which share more words
+    share-single-words  `share` with a word of its own for each label, so that none is shared
     integer-ids         the encoder of `share` with a layer over label numbers
     share-no-companding, -no-token, -no-rotation, -no-symmetries, -no-scale, -no-jitter
                         one thing switched off
@@ -39,6 +42,7 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
+from streamer.datasets.names import read_names
 from streamer.evaluation.windows import measure_windows
 from streamer.training.config import AugmentationConfig, NetworkConfig, OptimisationConfig
 from streamer.training.defaults import SMOOTHING, TEACHING
@@ -56,6 +60,7 @@ from window_models import (
 from window_sets import LOADERS, LONG_TAIL, load_task, subset
 
 RESULTS = Path(__file__).parent / "results"
+LABELS = Path(__file__).parent.parent / "configs" / "labels"
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 Symmetries = tuple[tuple[Literal[-1, 1], ...], ...]
@@ -112,8 +117,17 @@ TAUGHT = "share-taught"
 PRETRAINED = "share-pretrained"
 """Begins with what the training people of the other sets teach."""
 
+MINILM = "share-minilm"
+RENAMED = "share-renamed"
+SINGLE_WORDS = "share-single-words"
+NAMES = {"usc-had": "usc-had.toml", "wisdm-watch": "wisdm.toml"}
+"""Of `configs/labels`, each in the set's own order."""
+
 NETWORKS: dict[str, Callable[..., Trained]] = {
     "share": share,
+    MINILM: share,
+    RENAMED: share,
+    SINGLE_WORDS: share,
     TAUGHT: share,
     PRETRAINED: share,
     **dict.fromkeys(LIKE_PAPER, share),
@@ -158,6 +172,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--work", type=Path, default=Path("runs/accuracy"), help="checkpoints")
     arguments = parser.parse_args()
+    if RENAMED in arguments.models and (nameless := {*arguments.sets} - {*NAMES}):
+        parser.error(f"configs/labels has no names for {', '.join(sorted(nameless))}")
     rows = [
         Row(dataset, model, fraction)
         for dataset in arguments.sets
@@ -209,7 +225,17 @@ def recipe_of(row: Row) -> Recipe:
         augmentation = PLAIN
     if row.fraction == LONG_TAIL:
         optimisation = optimisation.model_copy(update={"balance": 1.0})
-    return Recipe(network, augmentation, optimisation)
+    words = WordsConfig(source="minilm") if row.model == MINILM else recipe.words
+    return Recipe(network, augmentation, optimisation, words)
+
+
+def labels_of(row: Row, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a row's network calls a set's labels."""
+    if row.model == RENAMED:
+        return tuple(read_names(LABELS / NAMES[row.dataset]).values())
+    if row.model == SINGLE_WORDS:
+        return tuple(label.replace(" ", "") for label in labels)
+    return labels
 
 
 def measure(row: Row, seed: int, data: Path, work: Path) -> dict[str, Any]:
@@ -217,6 +243,11 @@ def measure(row: Row, seed: int, data: Path, work: Path) -> dict[str, Any]:
     threadpool_limits(1)
     task = subset(load_task(row.dataset, data), row.fraction, seed)
     recipe, start = recipe_of(row), {}
+    labels = labels_of(row, task.labels)
+    renamed = dict(zip(task.labels, labels, strict=True))
+    freely = tuple(renamed[label] for label in recipe.augmentation.turned_freely)
+    augmentation = recipe.augmentation.model_copy(update={"turned_freely": freely})
+    task, recipe = replace(task, labels=labels), replace(recipe, augmentation=augmentation)
     if row.model == PRETRAINED:
         start["start"] = pretrained(recipe, task, data, work)
     began = time.process_time()
@@ -248,7 +279,7 @@ def add(row: Row, seed: int, figures: dict[str, Any]) -> None:
     known.setdefault("seeds", []).append(seed)
     for name, value in figures.items():
         known.setdefault(name, []).append(value)
-    known["commit"] = commit()
+    known.setdefault("commits", []).append(commit())
     known["command"] = (
         f"python benchmarks/accuracy.py --data FOLDER --sets {row.dataset} --models {row.model} "
         f"--fractions {row.fraction} --seeds {max(known['seeds'])}"
