@@ -32,7 +32,7 @@ from streamer.broker import EmbeddedBroker
 from streamer.config import GatewayConfig, read_gateway_config, read_mqtt_options
 from streamer.config_file import first_fault, read_config
 from streamer.demo import run_demo
-from streamer.errors import StreamerError, TrainingError
+from streamer.errors import LabelSetError, StreamerError, TrainingError
 from streamer.gateway import Gateway, GatewayStatistics
 from streamer.inspection import describe_bundle, list_bundles
 from streamer.listen import listen as listen_to
@@ -373,10 +373,14 @@ def suggest_labels(
         raise typer.BadParameter(f"{out} is there already; give another file, or remove it")
     with _training_installed():
         from streamer.training.chat import ChatEndpoint, suggest_by_chat  # noqa: PLC0415
+        from streamer.training.defaults import unnamed  # noqa: PLC0415
         from streamer.training.renaming import suggest_by_vectors, write_names  # noqa: PLC0415
         from streamer.training.word_vectors import file_vectors, minilm_vectors  # noqa: PLC0415
 
         published = _published_labels(source)
+        if unnamed(published):
+            told = "is a plain number, as all of them are: nothing tells what to call it"
+            raise LabelSetError(published[0], told)
     if url is not None:
         key = os.environ.get("STREAMER_CHAT_KEY")
         names = suggest_by_chat(published, ChatEndpoint(url, model, key, timeout))

@@ -117,6 +117,9 @@ class StreamCheck:
         self._missing = int(
             np.clip(round(CHECKED_SECONDS * info.rate_hz), FEWEST_SAMPLES, MOST_SAMPLES)
         )
+        self._taken = 0
+        self._seconds = 0.0
+        """Between the first and the last sample of each batch."""
         self._batches: list[SampleBatch] = []
         self.findings: tuple[Finding, ...] | None = None
         """What was found; None until there are samples enough."""
@@ -126,7 +129,11 @@ class StreamCheck:
         used = min(len(batch), self._missing)
         self._batches.append(batch)
         self._missing -= used
-        if not self._missing:
+        self._taken += used
+        self._seconds += float(np.ptp(batch.times[:used])) if used else 0.0
+        # A stream that is far slower than it is said to be has not so many samples.
+        slow = self._seconds >= CHECKED_SECONDS and self._taken >= FEWEST_SAMPLES
+        if slow or not self._missing:
             self.findings = tuple(self._judged(len(batch) - used))
             self._batches.clear()
         return used

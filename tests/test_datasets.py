@@ -522,6 +522,15 @@ def test_the_commands_list_and_import(tmp_path: Path) -> None:
     assert failed.stderr.startswith("error: data set hapt: ")
 
 
+def test_a_file_that_ends_before_its_labels_is_told(tmp_path: Path) -> None:
+    write_hapt(tmp_path)
+    for sensor in ("acc", "gyro"):
+        write_rows(tmp_path / "RawData" / f"{sensor}_exp03_user02.txt", counting(15, 3))
+    done = streamer("import", "hapt", "--data", tmp_path, "--out", tmp_path / "out")
+    assert done.returncode == 0
+    assert "acc_exp03_user02.txt ends at sample 15, before its last label" in done.stderr
+
+
 def test_a_session_keeps_the_names_that_it_is_given(tmp_path: Path) -> None:
     write_hapt(tmp_path)
     content = read_dataset(DATASETS["hapt"], tmp_path)

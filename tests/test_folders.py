@@ -651,6 +651,20 @@ def test_a_recording_without_a_usable_sample_is_named(kitchen: Path) -> None:
     assert "recording 'anna_sunday' has no sample with a value of each channel" in told
 
 
+def test_one_label_alone_is_told(tmp_path: Path) -> None:
+    config = configure_walkers(tmp_path, walkers("walk", count=300))
+    assert "label 'walk' is the only one: the model will say nothing else" in (
+        examine(config).warnings
+    )
+
+
+def test_a_rate_ten_times_the_true_one_is_told_of_short_recordings(kitchen: Path) -> None:
+    path = kitchen / "dataset.toml"
+    path.write_text(path.read_text().replace("rate_hz = 25.0", "rate_hz = 250.0"))
+    told = examine(configure(kitchen).data).warnings
+    assert any("sent as 250 Hz, comes at 25.0 Hz" in text for text in told)
+
+
 def test_short_recordings_are_no_messages_of_another_rate(kitchen: Path) -> None:
     description = DESCRIPTION.replace('time = "t"\ntime_unit = "ms"\n', "")
     description = description.replace("[csv]", "window = 16\n[csv]")
@@ -759,7 +773,7 @@ def write_share_arrays(folder: Path, *, beside: bool = False) -> None:
 def test_shares_own_arrays_are_taken_as_they_are(tmp_path: Path, beside: bool) -> None:
     folder = tmp_path / "dataset" / "Opp_g"
     write_share_arrays(folder, beside=beside)
-    (folder / "dataset.toml").write_text('name = "Opp_g"\nrate_hz = 30\ntest = ["test"]\n')
+    (folder / "dataset.toml").write_text("rate_hz = 30\n")
     config = configure(folder)
     assert config.data.labels == ("open door 1", "close door 1")
     assert config.data.test == ("test",)

@@ -325,6 +325,19 @@ def test_the_command_suggests_from_a_file_of_vectors(tmp_path: Path) -> None:
     assert "did you mean 'pamap2'" in streamer("labels", "show", "pamap").stderr
 
 
+def test_nothing_is_suggested_for_plain_numbers(tmp_path: Path) -> None:
+    rows = [f"{n},{n % 2},{who}" for who in "abc" for n in range(200)]
+    (tmp_path / "all.csv").write_text("\n".join(["x,what,who", *rows]))
+    (tmp_path / "dataset.toml").write_text(
+        'rate_hz = 50\n[csv]\nlabel = "what"\nsubject = "who"\n'
+        '[csv.channels]\nx = { column = "x", unit = "g" }\n'
+    )
+    done = streamer("labels", "suggest", tmp_path, "--out", tmp_path / "names.toml")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: label '0' is a plain number, as all of them are")
+    assert not (tmp_path / "names.toml").exists()
+
+
 def test_names_are_not_suggested_for_a_label_without_letters(tmp_path: Path) -> None:
     shipped = (NAMES.parent / "train" / "waist.toml").read_text()
     path = tmp_path / "config.toml"

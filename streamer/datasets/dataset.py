@@ -144,6 +144,8 @@ class Survey:
     without_reading: int = 0
     out_of_order: int = 0
     gaps: int = 0
+    damages: dict[str, None] = field(default_factory=dict)
+    """Where files stop being whole, each told once."""
 
     @classmethod
     def of(cls, content: Iterable[Recording] | Windows) -> Self:
@@ -171,6 +173,8 @@ class Survey:
         self.without_reading += recording.without_reading
         self.out_of_order += recording.out_of_order
         self.gaps += int((np.diff(times) - 1 / rate > MAX_GAP_SECONDS + 1e-6).sum())
+        if recording.damage:
+            self.damages[recording.damage] = None
 
     def add_windows(self, windows: Windows) -> None:
         """Count a set of windows."""
@@ -195,7 +199,7 @@ class Survey:
 
     def missing(self, dataset: Dataset) -> list[str]:
         """Return what the whole data set has and this has not, a line each."""
-        lines = []
+        lines = [*self.damages]
         if self.recordings != dataset.recordings:
             lines.append(f"{self.recordings} recordings of {dataset.recordings}")
         if absent := [wearer for wearer in dataset.wearers if wearer not in self.wearers]:
@@ -236,6 +240,7 @@ def build_recording(
     values: NDArray[np.float32],
     labels: NDArray[np.int64],
     names: Sequence[str],
+    damage: str = "",
 ) -> Recording:
     """Leave out and count samples that can't be used, and turn labels into annotations.
 
@@ -246,6 +251,7 @@ def build_recording(
         values: SI units, [n, channels].
         labels: index into `names`, or `UNLABELLED`, [n].
         names: the labels.
+        damage: where its file stops being whole, if it does.
     """
     kept, without_reading, out_of_order = usable(times, values)
     times, values, labels = times[kept], values[kept], labels[kept]
@@ -257,6 +263,7 @@ def build_recording(
         tuple(_annotations(stream, times, labels, names)),
         without_reading=without_reading,
         out_of_order=out_of_order,
+        damage=damage,
     )
 
 

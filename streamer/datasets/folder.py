@@ -25,7 +25,7 @@ class Description(Section):
     """What `dataset.toml` says.
 
     Attributes:
-        name: the data set's name, for the bundle's manifest.
+        name: the data set's name, for the bundle's manifest; the folder's if it is not told.
         licence: its terms, for the manifest.
         rate_hz: samples a second; needed for CSV files and for arrays.
         window: samples in a window.
@@ -35,7 +35,7 @@ class Description(Section):
         csv: what the CSV files look like.
     """
 
-    name: str
+    name: str = ""
     licence: str = "unknown"
     rate_hz: float | None = Field(default=None, gt=0, le=HIGHEST_RATE_HZ)
     window: int | None = Field(default=None, ge=SHORTEST_WINDOW)
@@ -52,10 +52,9 @@ def read_description(folder: Path) -> Description:
         ConfigError: it can't be read, or has a wrong key.
     """
     path = folder / DESCRIPTION_FILE
-    if path.is_file():
-        return read_config(path, Description)
-    name = folder.resolve().name
-    return Description(name=name, test=(TEST_WEARER,) if _is_share(folder) else ())
+    told = read_config(path, Description) if path.is_file() else Description()
+    test = told.test or ((TEST_WEARER,) if _is_share(folder) else ())
+    return told.model_copy(update={"name": told.name or folder.resolve().name, "test": test})
 
 
 def description_name(dataset: Dataset) -> str:

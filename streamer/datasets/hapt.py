@@ -45,10 +45,10 @@ def read(folder: Path) -> Iterator[Recording]:
                 NAME, path, f"has {len(acceleration)} samples but its gyro file {len(rotation)}"
             )
         labels = np.full(len(acceleration), UNLABELLED, dtype=np.int64)
-        for _, _, activity, first, last in spans[
-            (spans[:, :2] == (experiment, person)).all(axis=1)
-        ]:
+        own = spans[(spans[:, :2] == (experiment, person)).all(axis=1)]
+        for _, _, activity, first, last in own:
             labels[first - 1 : last] = activity - 1
+        cut_off = own[:, 4].max(initial=0) > len(labels)
         yield build_recording(
             f"hapt_exp{experiment:02d}_user{person:02d}",
             HAPT.stream(f"user{person:02d}"),
@@ -56,6 +56,7 @@ def read(folder: Path) -> Iterator[Recording]:
             HAPT.to_si(np.hstack([acceleration, rotation])),
             labels,
             HAPT.labels,
+            f"{path} ends at sample {len(labels)}, before its last label" if cut_off else "",
         )
 
 

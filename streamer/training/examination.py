@@ -78,7 +78,6 @@ class _Watch:
     channels: tuple[str, ...]
     rate_hz: float
     survey: Survey = field(default_factory=Survey)
-    damages: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     """Recordings without one sample that can be used."""
 
@@ -98,11 +97,9 @@ class _Watch:
                 self._judge(recording)
             else:
                 self.empty.append(recording.name)
-            if recording.damage:
-                self.damages.append(recording.damage)
 
     def warnings(self) -> list[str]:
-        told = [f"{damage}; learnt from until there" for damage in dict.fromkeys(self.damages)]
+        told = [f"{damage}; learnt from until there" for damage in self.survey.damages]
         if self.empty:
             told.append(
                 f"recording {self.empty[0]!r} has no sample with a value of each channel"
@@ -191,7 +188,9 @@ def _too_short(config: DataConfig, short: Sequence[int]) -> Iterator[str]:
 
 
 def _unlearnt(config: DataConfig, doers: Mapping[str, Collection[str]]) -> Iterator[str]:
-    """Tell of each label that the model will have and that nothing is left to learn it from."""
+    """Tell of labels that the model will have and that nothing is left to learn them from."""
+    if len(doers) == 1:
+        yield f"label {next(iter(doers))!r} is the only one: the model will say nothing else"
     held_out = {*config.validation, *config.test}
     for label, wearers in doers.items():
         if not wearers:
