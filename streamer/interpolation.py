@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import i0
 
 LOBES = 5
 """Half the kernel's width, in periods of the slower rate: 0.1 s of latency at 50 Hz."""
@@ -190,5 +189,5 @@ def _kernel_table(width: float) -> tuple[Floats, Floats]:
 def _kernel(distance: Floats) -> Floats:
     """Return the Kaiser-windowed sinc at a distance in periods of the slower rate."""
     inside = np.maximum(0.0, 1.0 - (distance / LOBES) ** 2)
-    window: Floats = i0(KAISER_BETA * np.sqrt(inside))
+    window: Floats = np.i0(KAISER_BETA * np.sqrt(inside))
     return np.sinc(distance) * np.where(np.abs(distance) < LOBES, window, 0.0)
