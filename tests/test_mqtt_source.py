@@ -253,6 +253,33 @@ async def test_what_waits_goes_on_although_nothing_else_comes(mosquitto: Mosquit
         assert adapter.statistics().lost == BATCH
 
 
+@pytest.mark.parametrize(
+    ("configured", "told", "rejected"),
+    [
+        ("m/s2", "m/s2", 0),
+        ("m/s2", None, 0),
+        ("g", None, 0),
+        ("g", "m/s2", 1),
+        ("m/s2", "rad/s", 1),
+    ],
+)
+def test_a_unit_that_is_told_must_be_the_configured_one(
+    configured: str, told: str | None, rejected: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"names": ["acc_x"], "rate_hz": 50}
+    adapter = OfflineAdapter(
+        payload="senml_json", channels=["acc_x"], units=[configured], payload_options=options
+    )
+    pack = [{"n": "acc_x", "v": 1.0, "bt": EPOCH} | ({"u": told} if told else {})]
+    sent = Message("wearables/w1/imu", orjson.dumps(pack))
+    adapter.take([sent], EPOCH)
+    assert adapter.statistics().rejected == rejected
+    if rejected:
+        assert f"acc_x is told in {told}; the configuration has units in {configured}" in (
+            caplog.text
+        )
+
+
 @pytest.mark.parametrize("name", ["senml_json", "sensor_logger"])
 def test_without_a_sample_counter_the_clock_tells_of_losses(name: str) -> None:
     adapter = OfflineAdapter(payload=name)

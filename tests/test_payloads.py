@@ -245,6 +245,14 @@ def test_senmls_tesla_becomes_microtesla() -> None:
     assert packet.values.item() == pytest.approx(48)
 
 
+def test_senmls_channels_keep_to_one_unit() -> None:
+    first = {"n": "acc_x", "u": "m/s2", "v": 1.0, "bt": EPOCH}
+    pack = [first, {"n": "acc_x", "u": "rad/s", "v": 1.0, "t": 0.02}]
+    payloads = make_format("senml_json", names=["acc_x"], rate_hz=50)
+    with pytest.raises(PayloadError, match="it tells acc_x in m/s2 and in rad/s"):
+        payloads.decode(orjson.dumps(pack))
+
+
 @pytest.mark.parametrize(
     ("record", "told"),
     [

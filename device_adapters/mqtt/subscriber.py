@@ -277,6 +277,10 @@ class MqttAdapter(LiveAdapter):
         if self._payloads.sensors is None and channels != len(self._options.channels):
             wanted = len(self._options.channels)
             raise PayloadError(name, f"{channels} channels; the configuration names {wanted}")
+        for place, unit in enumerate(packet.units):
+            if unit not in {None, self._options.units[place]}:
+                told = f"{self._options.channels[place]} is told in {unit}; the configuration has"
+                raise PayloadError(name, f"{told} units in {self._options.units[place]}")
         return packet
 
     def _sender(self, message: Message) -> str:

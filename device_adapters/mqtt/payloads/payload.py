@@ -1,7 +1,7 @@
 """The contract that every payload format keeps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -31,6 +31,7 @@ class Packet:
         device: who sent it, where the payload tells it and not the topic.
         laid_out: whether the message tells one time, from which the others are laid out by the
             nominal period.
+        units: of each channel, in which the payload tells it; None where it does not.
     """
 
     times: NDArray[np.float64]
@@ -39,6 +40,7 @@ class Packet:
     period_s: float
     device: str | None = None
     laid_out: bool = False
+    units: Sequence[str | None] = ()
 
 
 class PayloadFormat(ABC):

@@ -1,5 +1,6 @@
 """SenML (RFC 8428), in JSON and CBOR: one record for each value of a channel."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,17 @@ from device_adapters.errors import PayloadError
 from device_adapters.mqtt.payloads.cbor import dump_cbor, load_cbor
 from device_adapters.mqtt.payloads.numbers import measured_period, number, packet, shown
 from device_adapters.mqtt.payloads.payload import Packet, PayloadFormat, PayloadOptions
-from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY
+from device_adapters.samples import ACCELERATION, ANGULAR_VELOCITY, MAGNETIC_FIELD
 
 RELATIVE_BELOW = 2**28
 """Smaller times are relative to when the pack is read (RFC 8428, 4.5.3), which no clock told."""
 
-FACTORS = {ACCELERATION: 1.0, ANGULAR_VELOCITY: 1.0, "T": 1e6}
-"""SenML's units (RFC 8428, 12.1), and what makes those of a stream of them."""
+UNITS = {
+    ACCELERATION: (ACCELERATION, 1.0),
+    ANGULAR_VELOCITY: (ANGULAR_VELOCITY, 1.0),
+    "T": (MAGNETIC_FIELD, 1e6),
+}
+"""For each of SenML's units (RFC 8428, 12.1) a stream's, and how many of it one is."""
 
 VERSION = 10
 CBOR_LABELS = {
@@ -73,6 +78,7 @@ class SenmlJsonFormat(PayloadFormat):
     @override
     def decode(self, payload: bytes) -> Packet:
         rows: dict[float, list[float | None]] = {}
+        units: list[str | None] = [None] * len(self._columns)
         base: dict[str, Any] = {}
         sender: str | None = None
         for record in self._records(payload):
@@ -83,15 +89,19 @@ class SenmlJsonFormat(PayloadFormat):
             if sender not in {None, prefix}:
                 raise PayloadError(self.name, f"it is of {sender!r} and of {prefix!r}")
             sender = prefix
-            factor = self._factor(record.get("u", base.get("bu")))
+            column = self._columns[name]
+            unit, factor = self._unit(record.get("u", base.get("bu")))
             time = self._sum(base, record, "t")
             row = rows.setdefault(time, [None] * len(self._columns))
-            if row[self._columns[name]] is not None:
+            if row[column] is not None:
                 raise PayloadError(self.name, f"it tells {name} twice for time {time:f}")
             if "v" not in record and "bv" not in base:
                 raise PayloadError(self.name, f"{name} at {time:f} has no number")
-            row[self._columns[name]] = factor * self._sum(base, record, "v")
-        return self._packet(rows)
+            row[column] = factor * self._sum(base, record, "v")
+            if unit is not None and units[column] not in {None, unit}:
+                raise PayloadError(self.name, f"it tells {name} in {units[column]} and in {unit}")
+            units[column] = unit or units[column]
+        return replace(self._packet(rows), units=units)
 
     @override
     def encode(self, packet: Packet) -> bytes:
@@ -136,13 +146,13 @@ class SenmlJsonFormat(PayloadFormat):
         start = max(name.rfind("/"), name.rfind(":")) + 1
         return name[:start], name[start:]
 
-    def _factor(self, unit: object) -> float:
-        """Return what to multiply a value of this unit with; one that is not told is as set."""
+    def _unit(self, unit: object) -> tuple[str | None, float]:
+        """Return a stream's unit for one that is told, and how many of it one is."""
         if unit is None:
-            return 1.0
-        if not isinstance(unit, str) or unit not in FACTORS:
-            raise PayloadError(self.name, f"unit {shown(unit)}; known are {', '.join(FACTORS)}")
-        return FACTORS[unit]
+            return None, 1.0
+        if not isinstance(unit, str) or unit not in UNITS:
+            raise PayloadError(self.name, f"unit {shown(unit)}; known are {', '.join(UNITS)}")
+        return UNITS[unit]
 
     def _sum(self, base: dict[str, Any], record: dict[str, Any], key: str) -> float:
         first, last = base.get(f"b{key}", 0), record.get(key, 0)
