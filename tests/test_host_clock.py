@@ -133,3 +133,18 @@ def test_the_gateways_clock_never_steps(set_by: dict[str, float]) -> None:
         assert 0 <= host_clock.now() - before < 5
     set_by["seconds"] = 0.0
     assert abs(host_clock.set_by()) < 0.01
+
+
+def test_who_is_interrupted_between_two_clocks_reads_them_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    true_time, pauses = time.time, iter([0.02, 0.05])
+
+    def slow_time() -> float:
+        time_of_day = true_time()
+        time.sleep(next(pauses, 0.0))
+        return time_of_day
+
+    monkeypatch.setattr(time, "time", slow_time)
+    assert abs(host_clock.set_by()) < 0.01
+    assert next(pauses, None) is None
