@@ -176,9 +176,11 @@ def replay(
         publishers.append(MqttPublisher(_broker(mqtt), name))
     gateway = Gateway([ReplayAdapter(options)], recognizer, publishers)
     _run(gateway.run())
-    refused = gateway.statistics().refused
-    if refused and not recognizer.statistics().streams:
-        raise next(iter(refused.values()))
+    counts = gateway.statistics()
+    if counts.refused and not counts.recognizer.streams:
+        raise next(iter(counts.refused.values()))
+    if _undelivered(counts):
+        raise typer.Exit(1)  # the publisher has told how many
 
 
 @app.command()
@@ -644,12 +646,15 @@ def _account(counts: GatewayStatistics) -> str:
     lost = max(sum(own.lost for own in taken), sum(adapter.lost for adapter in counts.adapters))
     no_samples = sum(adapter.rejected for adapter in counts.adapters)
     dropped = sum(adapter.dropped for adapter in counts.adapters)
-    undelivered = sum(publisher.dropped + publisher.queued for publisher in counts.publishers)
     return (
         f"{samples} samples of {counts.devices} wearables ({lost} lost, {dropped} dropped, "
         f"{rejected} rejected, {counts.turned_away} turned away), {no_samples} messages rejected, "
-        f"{counts.recognizer.labels} labels, {undelivered} messages undelivered"
+        f"{counts.recognizer.labels} labels, {_undelivered(counts)} messages undelivered"
     )
+
+
+def _undelivered(counts: GatewayStatistics) -> int:
+    return sum(publisher.undelivered for publisher in counts.publishers)
 
 
 def _run(main_task: Coroutine[Any, Any, T]) -> T | None:

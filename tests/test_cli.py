@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -164,6 +165,14 @@ def test_record_and_replay_agree(tmp_path: Path) -> None:
     ]
     assert recorded
     assert output("replay", session, "--json").splitlines() == recorded
+
+
+def test_a_replay_that_did_not_reach_its_broker_failed(worn_session: Path) -> None:
+    away = f"mqtt://127.0.0.1:{free_port()}"
+    done = streamer("replay", worn_session, "--mqtt", away)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()
+    assert re.search(r"WARNING: broker .*: [1-9]\d* messages undelivered", done.stderr)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

@@ -1,6 +1,7 @@
 """Labels to an MQTT broker, on the topics that `docs/topics.md` describes."""
 
 import asyncio
+import contextlib
 import logging
 from typing import NamedTuple, Self
 
@@ -70,13 +71,12 @@ class MqttPublisher(Publisher):
     @override
     async def __aexit__(self, *exc_info: object) -> None:
         try:
-            async with asyncio.timeout(FAREWELL_SECONDS):
-                await self._connected.wait()
-                await self._queue.drained()
-        except TimeoutError:
-            queue = self._queue.statistics()
-            undelivered = queue.used + queue.dropped
-            _log.warning("broker %s: %d messages undelivered", self._broker.url, undelivered)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_SECONDS):
+                    await self._connected.wait()
+                    await self._queue.drained()
+            if undelivered := self.statistics().undelivered:
+                _log.warning("broker %s: %d messages undelivered", self._broker.url, undelivered)
         finally:
             await self._disconnect()
 

@@ -23,6 +23,11 @@ class PublisherStatistics:
     queued: int = 0
     capacity: int = 0
 
+    @property
+    def undelivered(self) -> int:
+        """Messages that nobody has got, or not yet."""
+        return self.dropped + self.queued
+
 
 class Publisher(ABC):
     """An async context manager that is given labels; leaving it delivers what still waits."""
