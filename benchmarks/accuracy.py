@@ -42,7 +42,7 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from streamer.datasets.names import read_names
+from streamer.datasets.names import read_names, renamed
 from streamer.evaluation.windows import measure_windows
 from streamer.training.config import AugmentationConfig, NetworkConfig, OptimisationConfig
 from streamer.training.defaults import SMOOTHING, TEACHING
@@ -229,13 +229,13 @@ def recipe_of(row: Row) -> Recipe:
     return Recipe(network, augmentation, optimisation, words)
 
 
-def labels_of(row: Row, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what a row's network calls a set's labels."""
+def names_of(row: Row, labels: tuple[str, ...]) -> dict[str, str]:
+    """Return what a row's network calls a set's labels otherwise than the others do."""
     if row.model == RENAMED:
-        return tuple(read_names(LABELS / NAMES[row.dataset]).values())
+        return dict(zip(labels, read_names(LABELS / NAMES[row.dataset]).values(), strict=True))
     if row.model == SINGLE_WORDS:
-        return tuple(label.replace(" ", "") for label in labels)
-    return labels
+        return {label: label.replace(" ", "") for label in labels}
+    return {}
 
 
 def measure(row: Row, seed: int, data: Path, work: Path) -> dict[str, Any]:
@@ -243,11 +243,11 @@ def measure(row: Row, seed: int, data: Path, work: Path) -> dict[str, Any]:
     threadpool_limits(1)
     task = subset(load_task(row.dataset, data), row.fraction, seed)
     recipe, start = recipe_of(row), {}
-    labels = labels_of(row, task.labels)
-    renamed = dict(zip(task.labels, labels, strict=True))
-    freely = tuple(renamed[label] for label in recipe.augmentation.turned_freely)
+    names = names_of(row, task.labels)
+    task = replace(task, labels=renamed(task.labels, names))
+    freely = renamed(recipe.augmentation.turned_freely, names)
     augmentation = recipe.augmentation.model_copy(update={"turned_freely": freely})
-    task, recipe = replace(task, labels=labels), replace(recipe, augmentation=augmentation)
+    recipe = replace(recipe, augmentation=augmentation)
     if row.model == PRETRAINED:
         start["start"] = pretrained(recipe, task, data, work)
     began = time.process_time()

@@ -114,7 +114,7 @@ class StreamCheck:
         self._channels = channels
         self._gravity = gravity
         self._consecutive = consecutive
-        self._missing = int(
+        self._needed = int(
             np.clip(round(CHECKED_SECONDS * info.rate_hz), FEWEST_SAMPLES, MOST_SAMPLES)
         )
         self._taken = 0
@@ -126,14 +126,13 @@ class StreamCheck:
 
     def push(self, batch: SampleBatch) -> int:
         """Take a batch, and return how many of its samples the check needed."""
-        used = min(len(batch), self._missing)
+        used = min(len(batch), self._needed - self._taken)
         self._batches.append(batch)
-        self._missing -= used
         self._taken += used
         self._seconds += float(np.ptp(batch.times[:used])) if used else 0.0
         # A stream that is far slower than it is said to be has not so many samples.
         slow = self._seconds >= CHECKED_SECONDS and self._taken >= FEWEST_SAMPLES
-        if slow or not self._missing:
+        if slow or self._taken == self._needed:
             self.findings = tuple(self._judged(len(batch) - used))
             self._batches.clear()
         return used

@@ -40,7 +40,7 @@ def _exit_code() -> int:
     try:
         main()
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        return int(ended.code or 0)
     return 0
 
 
