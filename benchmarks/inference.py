@@ -55,7 +55,7 @@ from streamer.share.streaming import StreamStates
 from streamer.training.compiler import write_bundle
 from streamer.training.config import NetworkConfig
 from streamer.training.graph import multiply_adds, streaming_layout
-from streamer.training.network import ShareNetwork
+from streamer.training.network import Encoder, EncoderShape, ShareNetwork, Stage
 
 HOP = 16
 ROUNDS = 40
@@ -254,11 +254,12 @@ def released(network: ShareNetwork, windows: Tensor, *, recording: bool = True) 
     filled = torch.tensor([[*s, *[PADDING] * (longest - len(s))] for s in sequences])
     words = filled.expand(len(windows), -1, -1)
     with torch.set_grad_enabled(recording):
-        copies = [
-            outputs.transpose(1, 2)[:, None].expand(-1, count, -1, -1).flatten(0, 1)
-            for outputs in encoder.encoded(windows)
-        ]
-        features = encoder.pooled([copy.transpose(1, 2) for copy in copies])
+        features = encoder.pooled(
+            [
+                outputs[:, None].expand(-1, count, -1, -1).flatten(0, 1)
+                for outputs in encoded_as_released(encoder, windows)
+            ]
+        )
         state = decoder.initial_hidden(features), decoder.initial_cell(features)
         scores = torch.zeros(len(windows), count)
         for step in range(1, longest):
@@ -271,6 +272,17 @@ def released(network: ShareNetwork, windows: Tensor, *, recording: bool = True) 
                         scores[window, label] += steps[window, label, now[window, label]]
     best: list[int] = scores.argmax(dim=1).tolist()
     return best
+
+
+def encoded_as_released(encoder: Encoder, windows: Tensor) -> list[Tensor]:
+    """Return what is pooled: by the released layers of the paper's encoder, or by the network's."""
+    if encoder.shape != EncoderShape.paper():
+        return encoder.encoded(windows)
+    hidden = ((windows - encoder.mean) / encoder.deviation).transpose(1, 2)
+    for stage in encoder.stages:
+        assert isinstance(stage, Stage)  # noqa: S101 - tells the type checker
+        hidden = stage.norm(stage.dense(hidden)).relu()
+    return [hidden.transpose(1, 2)]
 
 
 def plain_export(network: ShareNetwork, windows: np.ndarray, path: Path) -> Callable[[], object]:

@@ -18,7 +18,7 @@ from streamer.share.labels import LabelSet
 from streamer.training.arrays import load_arrays
 from streamer.training.config import AugmentationConfig, NetworkConfig, OptimisationConfig
 from streamer.training.defaults import FEWEST_STEPS, MOST_EPOCHS
-from streamer.training.fitting import Learner, fit, label_scores
+from streamer.training.fitting import Learner, fit, label_scores, work_deterministically
 from streamer.training.network import Encoder, ShareNetwork
 from streamer.training.ridge import fit_ridges
 from streamer.training.sampling import WindowSampler
@@ -291,8 +291,7 @@ def _teach(
     labels: tuple[str, ...],
     checkpoint: Path,
 ) -> None:
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(mode=True)
+    work_deterministically(threads=1)
     channels = sampler.values.shape[1]
     worn = tuple((x, x + 1, x + 2) for x in range(0, channels, 3))
     fit(

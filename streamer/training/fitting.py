@@ -74,6 +74,14 @@ class History:
     best_epoch: int = 0
 
 
+def work_deterministically(threads: int) -> None:
+    """Let torch answer alike every time, with so many threads."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(mode=True)
+    # Nothing here reads memory before it is written; filling it takes a twentieth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 def fit(
     learner: Learner,
     sampler: WindowSampler,

@@ -26,7 +26,7 @@ from streamer.training.data import (
     rejoin,
     transition_matrix,
 )
-from streamer.training.fitting import History, fit, label_scores
+from streamer.training.fitting import History, fit, label_scores, work_deterministically
 from streamer.training.network import ShareNetwork
 from streamer.training.sampling import WindowSampler
 from streamer.training.teacher import teach
@@ -152,8 +152,7 @@ def train(config: TrainingConfig, folder: Path) -> TrainingResult:
             unfinished run of another configuration, or the one to start from.
         StreamerError: others that `read_stretches` raises of what is learnt from.
     """
-    torch.set_num_threads(config.optimisation.threads)
-    torch.use_deterministic_algorithms(mode=True)
+    work_deterministically(config.optimisation.threads)
     label_set = LabelSet.from_names(config.data.labels)
     people = _People.read(config, label_set)
     _check_network(config)
