@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from streamer.errors import TooFewWindowsError, TrainingError
 from streamer.evaluation.windows import measure_windows
@@ -34,6 +34,8 @@ from streamer.training.config import AugmentationConfig, OptimisationConfig
 from streamer.training.data import WindowSet
 from streamer.training.moments import moments
 from streamer.training.sampling import WindowSampler
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 EVALUATION_BATCH = 512
 WARM_UP = 0.3
@@ -167,10 +169,10 @@ class _Fitting:
         torch.manual_seed(options.seed)
         self._learner = learner.to(self._device)
         self._averaged = AveragedModel(
-            self._learner, avg_fn=_moving_average(options.averaging), use_buffers=True
+            self._learner, multi_avg_fn=_moving_average(options.averaging), use_buffers=True
         )
         self._optimiser = torch.optim.AdamW(
-            self._learner.parameters(), weight_decay=options.weight_decay
+            self._learner.parameters(), weight_decay=options.weight_decay, fused=True
         )
         self._deviation = torch.from_numpy(moments(sampler.values)[1])
         counts = np.maximum(sampler.label_counts(len(labels)), 1)
@@ -323,11 +325,12 @@ class _Fitting:
         return {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1}
 
 
-def _moving_average(keep: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Return the update of an exponential moving average that soon forgets the first weights."""
+def _moving_average(keep: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """Return the update of exponential moving averages that soon forget the first weights."""
 
-    def update(average: Tensor, newest: Tensor, count: Tensor | int) -> Tensor:
-        return average + (newest - average) * (1 - min(keep, (1 + int(count)) / (10 + int(count))))
+    def update(averages: Tensors, newest: Tensors, count: Tensor | int) -> None:
+        decay = min(keep, (1 + int(count)) / (10 + int(count)))
+        get_ema_multi_avg_fn(decay)(averages, newest, count)
 
     return update
 
