@@ -117,9 +117,7 @@ def test_a_stream_depends_neither_on_others_nor_on_what_was_before_a_gap(
     streams = [real_samples[1000 * n : 1000 * n + hop * 30] for n in range(6)]
     alone = [stream(StreamStates(model, hop, 1), 0, s, hop) for s in streams]
     filled = [np.concatenate([np.zeros((-WINDOW % hop, 6), np.float32), s]) for s in streams]
-    crowd = StreamStates(model, hop, 4)
-    crowd.grow(6)
-    crowd.reset(np.arange(6))
+    crowd = StreamStates(model, hop, 6)
     position = [0] * 6
     scores: list[list[np.ndarray]] = [[] for _ in range(6)]
     while any(position[n] < 30 for n in range(6)):
@@ -128,6 +126,8 @@ def test_a_stream_depends_neither_on_others_nor_on_what_was_before_a_gap(
         if rng.random() < 0.05:
             crowd.reset(np.array(ready[:1]))
             position[ready[0]], scores[ready[0]] = 0, []
+        if rng.random() < 0.1:
+            crowd.grow(crowd.capacity + 5)
         parts = [filled[n][position[n] * hop : (position[n] + 1) * hop] for n in ready]
         result = crowd.step(np.array(ready), np.stack(parts))
         for row, n in enumerate(ready):
