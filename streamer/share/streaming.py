@@ -35,6 +35,9 @@ LARGEST_BATCH = 64
 The graph stays bound for every batch up to it.
 """
 
+MOST_ALONE = 1024
+"""Slots whose views are kept, some 2 kB each; of more streams hardly any steps alone."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Alone:
@@ -184,7 +187,7 @@ class StreamStates:
         self._largest = largest
         # Each size's arrays would push the others' out of the processor's cache.
         self._first = lru_cache(maxsize=LARGEST_BATCH)(graph.first)
-        self._alone = lru_cache(maxsize=LARGEST_BATCH)(self._views)
+        self._alone = lru_cache(maxsize=MOST_ALONE)(self._views)
 
     def _views(self, slot: int) -> _Alone:
         graph, at = self._graph(1), slice(slot, slot + 1)
