@@ -73,7 +73,7 @@ PARTS: dict[str, tuple[tuple[type, str], ...]] = {
 for that. Each reading of a thread's clock is a system call, so what is done a label at a time is
 not timed: it would mostly be its clock's."""
 
-REST = "MQTT client and event loop"
+REST = "MQTT client, event loop, admission, start"
 
 
 class Profiler:
@@ -398,10 +398,10 @@ def report(client: str, trials: list[Trial]) -> dict[str, Any]:
     if not held:
         raise SystemExit(f"{client}: not even {trials[-1].wearables} wearables are served")
     best = max(held, key=lambda trial: trial.wearables)
-    smallest = min(trials, key=lambda trial: trial.wearables)
     # Two loads apart, what does not depend on the number of devices falls out.
-    more = max(1, best.wearables - smallest.wearables)
-    per_device = (best.resident - smallest.resident) / more
+    others = [trial for trial in trials if trial.wearables != best.wearables]
+    other = min(others, key=lambda trial: trial.wearables)
+    per_device = (best.resident - other.resident) / (best.wearables - other.wearables)
     print(f"\n{client}: {best.wearables} wearables; {per_device / 1000:.1f} kB a device")
     return {
         "client": client,

@@ -1,5 +1,6 @@
 """What to add to a stream's times for those of the host, which other streams and people go by."""
 
+import math
 from collections import deque
 
 MOST_BATCHES = 512
@@ -16,7 +17,9 @@ class HostOffset:
         self._until: deque[tuple[float, float]] = deque(maxlen=MOST_BATCHES)
 
     def note(self, newest: float, offset_s: float) -> None:
-        """Take the offset of a batch, whose newest sample is of `newest`."""
+        """Take the offset of a batch, whose newest sample is of `newest`, if that is a time."""
+        if not math.isfinite(newest):
+            return
         if self._until and self._until[-1][1] == offset_s:
             self._until.pop()
         self._until.append((newest, offset_s))

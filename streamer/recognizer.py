@@ -140,7 +140,9 @@ class Recognizer:
     def close(self, device: str) -> None:
         """Forget a stream; if it is opened again its labels are counted on."""
         if self._streams.pop(device, None) is not None:
-            self._seqs_of_closed[device] = int(self._seqs[self._slots.remove(device)])
+            slot = self._slots.remove(device)
+            self._seqs_of_closed[device] = int(self._seqs[slot])
+            self._lost += self._resampler.end(slot)
 
     def push(self, batch: SampleBatch) -> list[Label]:
         """Take a batch and return the labels of the windows that it completes, oldest first.

@@ -168,6 +168,12 @@ class Resampler:
         self._newest[slot] = -np.inf
         self._silent[slot] = True
 
+    def end(self, slot: int) -> int:
+        """Forget a slot's stream; return the samples lost that no point has told of."""
+        untold = self._undeclared.pop(slot, 0) + int(self._kept[slot][:, LOST].sum())
+        self._kept[slot] = self._nothing
+        return untold
+
     def push(self, slots: Sequence[int], batches: Sequence[SampleBatch]) -> GridRuns:
         """Take batches and return the grid points that they complete.
 

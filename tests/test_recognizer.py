@@ -171,6 +171,38 @@ def test_what_was_counted_outlives_its_stream(bundle: Path) -> None:
     assert [label.seq for label in labels] == list(range(len(labels)))
 
 
+def test_what_a_stream_lost_is_counted_though_it_ends_before_a_point_tells(bundle: Path) -> None:
+    whole = counted_samples(300)
+    # Between the grid's points, the newest samples wait for others.
+    off_grid = SampleBatch("wrist", whole.times + 0.007, whole.values)
+    recognizer = Recognizer.load(bundle)
+    recognizer.push(off_grid.part(0, 200))
+    recognizer.push(replace(off_grid.part(200, 203), lost=7))
+    recognizer.close("wrist")
+    assert recognizer.statistics().lost == 7
+    recognizer.push(off_grid.part(0, 200))
+    impossible = SampleBatch("wrist", off_grid.times[200:203], whole.values[:3] * np.nan, 5)
+    recognizer.push(impossible)
+    recognizer.open(stream_info())
+    recognizer.push(off_grid.part(0, 200))
+    assert recognizer.statistics().lost == 12
+
+
+def test_a_time_that_is_no_number_does_not_hold_the_hosts_offset(bundle: Path) -> None:
+    recognizer = Recognizer.load(bundle)
+    labels = []
+    whole = counted_samples(600)
+    for number in range(24):
+        batch = whole.part(25 * number, 25 * number + 25)
+        times = batch.times.copy()
+        times[-1] = np.nan if number == 8 else times[-1]
+        labels += recognizer.push(
+            SampleBatch("wrist", times, batch.values, clock_offset_s=float(number))
+        )
+    assert labels[-1].window.end == pytest.approx(whole.times[577] + 23, abs=1e-5)
+    assert recognizer.statistics().impossible == 1
+
+
 def test_statistics_can_be_asked_for_while_another_thread_opens_streams(bundle: Path) -> None:
     recognizer = Recognizer.load(bundle)
     opening = threading.Thread(

@@ -213,6 +213,9 @@ def test_files_that_are_no_bundle_are_refused(bundle: Path, tmp_path: Path) -> N
     onnx.save(bare, path)
     with pytest.raises(BundleError, match="without a manifest"):
         ShareModel.load(path)
+    path.write_bytes(bundle.read_bytes().replace(b'"labels"', b'"label\xff"'))
+    with pytest.raises(BundleError, match="no UTF-8 text"):
+        ShareModel.load(path)
 
 
 def test_a_single_changed_weight_is_noticed(bundle: Path, tmp_path: Path) -> None:

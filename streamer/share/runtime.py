@@ -110,7 +110,11 @@ class ShareModel:
             )
         except Exception as error:  # onnxruntime's errors have no common class
             raise BundleError(path, "is no ONNX model that onnxruntime can run") from error
-        manifest = parse_manifest(path, session.get_modelmeta().custom_metadata_map)
+        try:
+            written = session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise BundleError(path, f"has a manifest that is no UTF-8 text: {error}") from error
+        manifest = parse_manifest(path, written)
         if digest(data, manifest.sha256) != manifest.sha256:
             raise BundleError(path, "was changed after it was compiled: its hash does not fit")
         _check_graph(path, session, manifest)

@@ -228,11 +228,21 @@ def _first(graph: _Graph, encoder: Encoder, samples: str) -> str:
     stage = encoder.stages[0]
     assert isinstance(stage, Stage)  # noqa: S101 - tells the type checker
     factor, bias = _folded(stage)
-    # (x - mean) / deviation before an unpadded convolution is another such convolution.
-    kernel = _array(stage.dense_weight) * factor[:, None, None]
+    # (x - mean) / deviation before an unpadded convolution is another such convolution, and of so
+    # few channels one convolution is less work than one of each and a mixture of them.
+    kernel = _dense_kernel(stage) * factor[:, None, None]
+    if stage.shape.residual:
+        kernel[:, :, stage.shape.kernel // 2] += np.eye(stage.shape.width)
     kernel = kernel / _array(encoder.deviation)[:, None]
     bias = bias - (kernel * _array(encoder.mean)[:, None]).sum(axis=(1, 2))
     return _activated(graph, stage, samples, kernel[:, None], bias)
+
+
+def _dense_kernel(stage: Stage) -> NDArray[np.float64]:
+    """Return a stage as one convolution of all its inputs, [width, inputs, kernel]."""
+    if stage.shape.kind == "dense":
+        return _array(stage.dense_weight)
+    return _array(stage.pointwise.weight) * _array(stage.depthwise.weight)[:, 0]
 
 
 def _later_stage(graph: _Graph, stage: Stage, inputs: str) -> str:
