@@ -170,9 +170,13 @@ def _weighted(
     taps, slopes = _kernel_table(width)
     half = len(taps) // 2
     total = np.zeros((len(values), len(chosen)))
+    terms = np.empty_like(total)
     for tap, slope, offset in zip(taps, slopes, range(1 - half, half + 1), strict=True):
         weight = tap.take(cell) + share * slope.take(cell)
-        total += weight * values.take(np.maximum(left + offset, oldest), axis=1)
+        # No row is beyond the last; a `take` that looked for one would write all of it twice.
+        values.take(np.maximum(left + offset, oldest), axis=1, out=terms, mode="clip")
+        terms *= weight
+        total += terms
     return total
 
 
