@@ -50,7 +50,7 @@ from streamer.share.bundle import (
 )
 from streamer.share.labels import END, START, LabelSet
 from streamer.share.packaged import DEFAULT_BUNDLE, find_bundle
-from streamer.share.runtime import ShareModel, pooling_masks
+from streamer.share.runtime import ShareModel
 from streamer.share.streaming import StreamStates
 from streamer.training.compiler import write_bundle
 from streamer.training.config import NetworkConfig
@@ -349,9 +349,7 @@ def compiled(network: ShareNetwork, shape: Shape, path: Path) -> ShareModel:
 
 def whole(model: ShareModel, windows: np.ndarray) -> Callable[[], object]:
     """Return how to score so many whole windows by the graph, bound to its arrays once."""
-    batch, window, _ = windows.shape
-    graph = model.bind(batch, window)
-    graph.pooled[:] = pooling_masks(window, 0, model.manifest.outputs)
+    graph = model.bind_windows(len(windows))
 
     def run() -> object:
         graph.samples[:] = windows

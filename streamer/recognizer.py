@@ -142,7 +142,7 @@ class Recognizer:
         if self._streams.pop(device, None) is not None:
             slot = self._slots.remove(device)
             self._seqs_of_closed[device] = int(self._seqs[slot])
-            self._lost += self._resampler.end(slot)
+            self._resampler.end(slot)
 
     def push(self, batch: SampleBatch) -> list[Label]:
         """Take a batch and return the labels of the windows that it completes, oldest first.
@@ -197,7 +197,7 @@ class Recognizer:
             streams=len(self._streams),
             samples=self._samples,
             labels=self._labels,
-            lost=self._lost,
+            lost=self._lost + self._resampler.untold,
             out_of_order=self._resampler.out_of_order,
             impossible=self._resampler.impossible,
         )

@@ -134,6 +134,7 @@ class Resampler:
     Attributes:
         out_of_order: samples rejected because they were not later than the one before.
         impossible: samples rejected for a value that is not a number, or that no sensor reads.
+        untold: samples lost of which no point had told when their stream ended.
     """
 
     def __init__(self, rate_hz: float, channels: int) -> None:
@@ -150,9 +151,10 @@ class Resampler:
         self._silent = np.ones(FIRST_SLOTS, dtype=np.bool_)
         self.out_of_order = 0
         self.impossible = 0
+        self.untold = 0
 
     def start(self, slot: int, rate_hz: float) -> None:
-        """Begin a new stream in a slot.
+        """Begin a new stream in a slot, which ends the one before.
 
         Args:
             slot: its place; room is made for it.
@@ -160,19 +162,17 @@ class Resampler:
         """
         while slot >= len(self._kept):
             self._grow()
-        self._kept[slot] = self._nothing
-        self._undeclared.pop(slot, None)
+        self.end(slot)
         self._rate_in[slot] = rate_hz
         self._longest[slot] = 1 / rate_hz + MAX_GAP_SECONDS + TIME_TOLERANCE_SECONDS
         self._widening[slot] = widening_of(rate_hz, self._rate)
         self._newest[slot] = -np.inf
         self._silent[slot] = True
 
-    def end(self, slot: int) -> int:
-        """Forget a slot's stream; return the samples lost that no point has told of."""
-        untold = self._undeclared.pop(slot, 0) + int(self._kept[slot][:, LOST].sum())
+    def end(self, slot: int) -> None:
+        """Forget a slot's stream, and count the samples lost that no point has told of."""
+        self.untold += self._undeclared.pop(slot, 0) + int(self._kept[slot][:, LOST].sum())
         self._kept[slot] = self._nothing
-        return untold
 
     def push(self, slots: Sequence[int], batches: Sequence[SampleBatch]) -> GridRuns:
         """Take batches and return the grid points that they complete.

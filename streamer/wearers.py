@@ -427,7 +427,7 @@ class _Input:
         return JoinedDeviceStatistics(
             device,
             self._samples,
-            self._lost,
+            self._lost + self._resampler.untold,
             self._resampler.out_of_order,
             self._resampler.impossible,
             late,

@@ -36,6 +36,18 @@ def without(batch: SampleBatch, gone: range) -> SampleBatch:
     return SampleBatch(batch.device, batch.times[keep], batch.values[keep])
 
 
+def test_what_was_lost_is_counted_though_its_stream_is_begun_anew() -> None:
+    batch = sine(50.0, 1.0)
+    resampler = Resampler(MODEL_RATE_HZ, 1)
+    resampler.start(0, 50.0)
+    # Between the grid's points, the newest samples wait for others.
+    resampler.push([0], [SampleBatch("wrist", batch.times + 0.007, batch.values, lost=3)])
+    late = SampleBatch("wrist", batch.times[:1] + 20.007, batch.values[:1], lost=4)
+    assert resampler.push([0], [late]).lost.sum() == 0
+    resampler.start(0, 50.0)
+    assert resampler.untold == 4
+
+
 def test_a_stream_on_the_grid_passes_unchanged_and_at_once() -> None:
     batch = counted_samples(500)
     runs = resampled(cut(batch, [1]), 50.0)

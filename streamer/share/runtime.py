@@ -131,11 +131,15 @@ class ShareModel:
 
     def score_windows(self, windows: NDArray[np.float32]) -> Scores:
         """Score whole windows, [batch, window, channels], on their own."""
-        outputs = self.manifest.outputs
-        graph = self.bind(len(windows), self.manifest.window)
+        graph = self.bind_windows(len(windows))
         graph.samples[:] = windows
-        graph.pooled[:] = pooling_masks(self.manifest.window, 0, outputs)
         return graph.run()
+
+    def bind_windows(self, batch: int) -> "BoundGraph":
+        """Return the graph with arrays for so many whole windows, each on its own."""
+        graph = self.bind(batch, self.manifest.window)
+        graph.pooled[:] = pooling_masks(self.manifest.window, 0, self.manifest.outputs)
+        return graph
 
 
 class BoundGraph:

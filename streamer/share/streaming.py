@@ -210,6 +210,8 @@ class StreamStates:
 
     def _end_runs(self, slots: Slots) -> None:
         """Turn the blocks of finished runs into suffixes, and begin new ones."""
+        if self._blocks < 2:
+            return  # no run is before the hop
         runs = self._runs[slots]
         sums, maxima = runs[..., : self._sums], runs[..., self._sums :]
         np.add.accumulate(sums, axis=1, out=sums)

@@ -230,29 +230,31 @@ def _first(graph: _Graph, encoder: Encoder, samples: str) -> str:
     factor, bias = _folded(stage)
     # (x - mean) / deviation before an unpadded convolution is another such convolution, and of so
     # few channels one convolution is less work than one of each and a mixture of them.
-    kernel = _dense_kernel(stage) * factor[:, None, None]
-    if stage.shape.residual:
-        kernel[:, :, stage.shape.kernel // 2] += np.eye(stage.shape.width)
-    kernel = kernel / _array(encoder.deviation)[:, None]
+    kernel = _dense_kernel(stage, factor) / _array(encoder.deviation)[:, None]
     bias = bias - (kernel * _array(encoder.mean)[:, None]).sum(axis=(1, 2))
     return _activated(graph, stage, samples, kernel[:, None], bias)
 
 
-def _dense_kernel(stage: Stage) -> NDArray[np.float64]:
-    """Return a stage as one convolution of all its inputs, [width, inputs, kernel]."""
+def _dense_kernel(stage: Stage, factor: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a stage as one convolution of all its inputs, [width, inputs, kernel].
+
+    Its outputs are multiplied by a factor; residuals are one more weight of the middle tap.
+    """
     if stage.shape.kind == "dense":
-        return _array(stage.dense_weight)
-    return _array(stage.pointwise.weight) * _array(stage.depthwise.weight)[:, 0]
+        kernel = _array(stage.dense_weight)
+    else:
+        kernel = _array(stage.pointwise.weight) * _array(stage.depthwise.weight)[:, 0]
+    kernel = kernel * factor[:, None, None]
+    if stage.shape.residual:
+        kernel[:, :, stage.shape.kernel // 2] += np.eye(stage.shape.width)
+    return kernel
 
 
 def _later_stage(graph: _Graph, stage: Stage, inputs: str) -> str:
     shape = stage.shape
     factor, bias = _folded(stage)
     if shape.kind == "dense":
-        weights = _array(stage.dense_weight)[:, :, None] * factor[:, None, None, None]
-        if shape.residual:
-            weights[:, :, 0, shape.kernel // 2] += np.eye(shape.width)
-        return _activated(graph, stage, inputs, weights, bias)
+        return _activated(graph, stage, inputs, _dense_kernel(stage, factor)[:, :, None], bias)
     filters = _array(stage.depthwise.weight)[:, :, None]
     mixed = _convolve(graph, shape, inputs, filters, group=len(filters))
     weights = _array(stage.pointwise.weight)[..., None] * factor[:, None, None, None]
