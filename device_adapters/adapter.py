@@ -60,7 +60,7 @@ class DeviceAdapter(ABC):
     @property
     @abstractmethod
     def streams(self) -> Mapping[str, StreamInfo]:
-        """The devices seen so far; a device is here before its first batch is yielded."""
+        """The devices: each is here before its first batch is yielded, and until it has left."""
 
     @abstractmethod
     async def __aenter__(self) -> Self: ...

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -38,6 +38,9 @@ class DropOldestQueue(Generic[T]):
         self._empty = asyncio.Event()
         self._lossy = False
         self._update()
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._entries)
 
     def put(self, entry: T) -> None:
         """Add an entry; drops the oldest if the queue is full."""

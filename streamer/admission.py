@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from device_adapters.samples import SampleBatch, StreamInfo
@@ -20,6 +20,8 @@ from streamer.wearers import Wearers
 RESTART_SECONDS = 5.0
 """A refused stream that was silent for longer may have been mended meanwhile, the name of one that
 was may pass to another source, and one that claimed another's name claims it no more."""
+
+HAS_LEFT = "nothing has come of it for long; it is forgotten until it comes back"
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class Admission:
         self._closing: list[str] = []
         self._labels: list[Label] = []
         self._logged: dict[str, str] = {}
+        self._seen: set[str] = set()
         self._told: dict[str, StreamStatus] = {}
         self._news: list[StreamStatus] = []
         self._turned_away = 0
@@ -85,7 +88,7 @@ class Admission:
     @property
     def devices(self) -> int:
         """Devices seen so far."""
-        return len(self._streams)
+        return len(self._seen)
 
     @property
     def turned_away(self) -> int:
@@ -117,6 +120,19 @@ class Admission:
         self._flush()
         labels, self._labels = self._labels, []
         return labels
+
+    def forget_all_but(self, present: Container[str]) -> None:
+        """Close the streams of lone devices that have left; one that comes back begins anew.
+
+        Those of a wearer of several are kept: how they lay counts for the others' labels.
+        """
+        for device in [name for name in self._streams if name not in present]:
+            if self._wearers.is_lone(device):
+                self._wearers.close(device)
+                del self._streams[device]
+                self._logged.pop(device, None)
+                self._told.pop(device, None)
+                self._news.append(StreamStatus(device, recognised=False, findings=(HAS_LEFT,)))
 
     def _described_anew(
         self, known: _Stream | None, info: StreamInfo, batch: SampleBatch
@@ -152,6 +168,7 @@ class Admission:
             else:
                 self._tell(stream)
         self._streams[info.device] = stream
+        self._seen.add(info.device)
         return stream
 
     def _take(self, stream: _Stream, batch: SampleBatch) -> None:

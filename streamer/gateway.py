@@ -31,6 +31,9 @@ SENDING_TURNS = 4
 """Turns of the event loop after which what was published is on its way: a publisher's queue takes
 one, a client's task another, and the writer of its socket two."""
 
+ROLL_CALL_SECONDS = 60.0
+"""Between two looks for devices that have left their adapters."""
+
 ENDING_SECONDS = 5.0
 """How long the ends of segments may wait for a publisher that stalls."""
 
@@ -99,6 +102,7 @@ class Gateway:
         self._admission = Admission(self._wearers, check_streams=check_streams)
         self._recorded: dict[str, StreamInfo] = {}
         self._waiting: asyncio.Queue[_Arrival | None] = asyncio.Queue(WAITING_BATCHES)
+        self._recognizing = asyncio.Lock()
 
     async def run(self) -> None:
         """Let samples flow until the adapters end.
@@ -116,7 +120,9 @@ class Gateway:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._recognize(), name="recognize")
+                    roll_call = tasks.create_task(self._call_the_roll(), name="roll call")
                     await self._pump_all()
+                    roll_call.cancel()
                     await self._waiting.put(None)
             finally:
                 await self._end_segments()
@@ -162,10 +168,20 @@ class Gateway:
             ended = None in arrivals
             taken = [arrival for arrival in arrivals if arrival is not None]
             await self._record(taken)
-            # onnxruntime releases the interpreter while it computes; the event loop goes on.
-            await self._deliver(await asyncio.to_thread(self._admission.push_all, taken))
-            await self._tell(self._admission.news())
+            async with self._recognizing:
+                # onnxruntime releases the interpreter while it computes; the event loop goes on.
+                await self._deliver(await asyncio.to_thread(self._admission.push_all, taken))
+                await self._tell(self._admission.news())
         await self._deliver(await asyncio.to_thread(self._wearers.flush))
+
+    async def _call_the_roll(self) -> None:
+        """Forget the devices that have left."""
+        while True:
+            await asyncio.sleep(ROLL_CALL_SECONDS)
+            present = {device for adapter in self._adapters for device in adapter.streams}
+            async with self._recognizing:
+                self._admission.forget_all_but(present)
+                await self._tell(self._admission.news())
 
     async def _record(self, arrivals: Sequence[_Arrival]) -> None:
         if self._recorder is None:

@@ -68,6 +68,9 @@ class OfflineAdapter(MqttAdapter):
         self._go_on(now)
         self.collect()
 
+    def call_the_roll(self, now: float) -> None:
+        self._forget_who_left(now)
+
     def collect(self) -> None:
         self.batches += filter(None, self._queue._entries)
         self._queue._entries.clear()

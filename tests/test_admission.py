@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 from numpy.typing import NDArray
 from typing_extensions import override
 
@@ -149,6 +150,44 @@ def test_what_became_of_a_stream_is_told_when_it_changes(admission: Admission) -
     assert told[2].findings == ()
 
 
+@pytest.mark.parametrize("size", [13, 1000])
+def test_one_that_left_and_comes_back_is_labelled_as_if_it_had_been_waited_for(
+    bundle: Path, size: int
+) -> None:
+    came = [*cut(worn_samples(1000), [size]), *cut(later(worn_samples(1000), 4000.013), [size])]
+    told: list[list[Label]] = []
+    for leaves in (False, True):
+        recognizer = Recognizer.load(bundle)
+        admission = Admission(Wearers(recognizer, {}), check_streams=True)
+        labels = []
+        for number, piece in enumerate(came):
+            if leaves and number == len(came) // 2:
+                admission.forget_all_but({"hip"})
+                assert recognizer.statistics().streams == 0
+            labels += admission.push_all([(INFO, piece)])
+        assert admission.devices == recognizer.statistics().streams == 1
+        told.append(labels)
+    waited_for, left = told
+    assert len(waited_for) == 2 * ALL_LABELS
+    assert waited_for[ALL_LABELS].lost == 199_001
+    # It lost none: it was away.
+    waited_for[ALL_LABELS] = structs.replace(waited_for[ALL_LABELS], lost=0)
+    assert waited_for == left
+
+
+def test_it_is_told_that_one_has_left_and_that_it_is_back(admission: Admission) -> None:
+    admission.push_all([(INFO, worn_samples(1000))])
+    assert [status.recognised for status in admission.news()] == [True]
+    admission.forget_all_but({"wrist"})
+    assert admission.news() == []
+    admission.forget_all_but({"hip"})
+    [left] = admission.news()
+    assert (left.device, left.recognised) == ("wrist", False)
+    assert "forgotten until it comes back" in left.findings[0]
+    admission.push_all([(INFO, later(worn_samples(1000), 4000))])
+    assert [status.recognised for status in admission.news()] == [True]
+
+
 def test_no_samples_are_no_news(admission: Admission) -> None:
     none = worn_samples(0)
     assert admission.push_all([(INFO, none)]) == []
@@ -198,6 +237,18 @@ def test_a_wearer_goes_on_without_its_refused_device_as_if_that_was_never_there(
     assert len(acceleration) > 900
     assert acceleration[: CHECKED - 5].all()
     assert not acceleration[CHECKED:].any()
+
+
+def test_a_wearers_device_that_left_goes_on_to_count_as_it_lay(bundle: Path) -> None:
+    sources = {own: f"{'wrist' if own in CHANNELS[:3] else 'hip'}/{own}" for own in CHANNELS}
+    recognizer = Noting.load(bundle)
+    wearers = Wearers(recognizer, {"anna": WearerConfig(channels=sources)})
+    admission = Admission(wearers, check_streams=True)
+    hip = stream_info("hip")
+    admission.push_all([(INFO, worn_samples(500)), (hip, worn_samples(500, "hip"))])
+    admission.forget_all_but({"hip"})
+    admission.push_all([(hip, later(worn_samples(500, "hip"), 10))])
+    assert recognizer.points[-1][:, :3].all()
 
 
 def test_a_name_is_its_first_adapters_while_that_sends(

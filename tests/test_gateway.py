@@ -292,6 +292,26 @@ async def test_a_refused_stream_ends_its_segment(bundle: Path) -> None:
     assert ended == [("wrong", SegmentEvent.END)]
 
 
+async def test_a_device_that_left_ends_its_segment(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamer.gateway.ROLL_CALL_SECONDS", 0.01)
+    collector = Collector()
+    leaving = Scripted(stream_info(), cut(worn_samples(300), [10]))
+    staying = SyntheticAdapter(SyntheticOptions(batch=10_000))
+    gateway = Gateway([leaving, staying], Recognizer.load(bundle), [collector])
+    running = asyncio.create_task(gateway.run())
+    async with asyncio.timeout(10):
+        while not collector.segments:
+            await asyncio.sleep(0.01)
+        leaving._streams.clear()
+        while ends(collector) != [("wrist", SegmentEvent.END)]:
+            await asyncio.sleep(0.01)
+    assert gateway.statistics().recognizer.streams == 0
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_the_check_can_be_turned_off(bundle: Path) -> None:
     wrong = Scripted(stream_info(), cut(in_g(worn_samples(500)), [50]))
     collector = Collector()

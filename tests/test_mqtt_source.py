@@ -23,7 +23,7 @@ from device_adapters.mqtt.client import QUEUED_MESSAGES, Inbox, Message
 from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.mqtt.payloads import Packet
 from device_adapters.mqtt.payloads.raw import RawFormat
-from device_adapters.mqtt.subscriber import TURN_MESSAGES, MqttAdapter, MqttOptions
+from device_adapters.mqtt.subscriber import LEFT_SECONDS, TURN_MESSAGES, MqttAdapter, MqttOptions
 from device_adapters.samples import SampleBatch
 from mqtt_wearables import (
     BATCH,
@@ -330,6 +330,35 @@ def test_wearables_beyond_the_limit_are_told_once(caplog: pytest.LogCaptureFixtu
     assert set(adapter.streams) == {"w1", "w2"}
     assert adapter.statistics().rejected == 3
     assert caplog.text.count("there are 2 wearables already") == 1
+
+
+def test_a_wearable_that_left_makes_room_for_another() -> None:
+    adapter = OfflineAdapter(max_devices=2)
+    adapter.take([message(0), message(0, "w2"), message(0, "w3")], EPOCH)
+    adapter.take([message(2), message(1, "w2")], EPOCH + 1)
+    adapter.go_on(EPOCH + 2)
+    adapter.take([message(1)], EPOCH + 2)  # too late
+    adapter.take([message(2, "w2")], EPOCH + LEFT_SECONDS)
+    before = adapter.statistics()
+    adapter.call_the_roll(EPOCH + LEFT_SECONDS + 1)
+    assert set(adapter.streams) == {"w1", "w2"}
+    adapter.call_the_roll(EPOCH + LEFT_SECONDS + 2.5)
+    assert set(adapter.streams) == {"w2"}
+    assert adapter.statistics() == before
+    assert (before.rejected, before.lost) == (2, BATCH)
+    adapter.take([message(9, "w3"), message(9)], EPOCH + LEFT_SECONDS + 3)
+    assert set(adapter.streams) == {"w2", "w3"}
+    assert adapter.statistics().rejected == 3
+
+
+async def test_one_whose_samples_are_still_to_be_read_has_not_left() -> None:
+    adapter = OfflineAdapter()
+    adapter._take([message(0), message(0, "w2")], EPOCH)
+    reading = adapter.__aiter__()
+    assert (await anext(reading)).device == "w1"
+    adapter.call_the_roll(EPOCH + 2 * LEFT_SECONDS)
+    assert set(adapter.streams) == {"w2"}
+    assert (await anext(reading)).device == "w2"
 
 
 def test_units_are_converted_and_told() -> None:

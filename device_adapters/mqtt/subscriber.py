@@ -49,6 +49,12 @@ SPACING_SECONDS = 0.01
 """After messages were taken, the next are waited for so long: they come together, and share what a
 turn of the event loop costs. A wearable alone is not held up."""
 
+LEFT_SECONDS = 3600.0
+"""A wearable that was silent for so long has left: another may have its place."""
+
+ROLL_CALL_SECONDS = 60.0
+"""Between two looks for wearables that have left."""
+
 DEVICE_LEVEL = "+"
 
 NOTHING_IS_TAKEN = "nothing of %r is taken: no %s came; switch it on, or change payload_options"
@@ -72,7 +78,8 @@ class MqttOptions(BrokerAddress, AdapterOptions):
         channels: a name for each channel of the messages.
         units: the unit of each in the messages: `m/s2` (with gravity), `g`, `mg`, `rad/s`, `deg/s`,
             `mdeg/s`, `uT`, `gauss` or `mgauss`.
-        max_devices: how many wearables are admitted.
+        max_devices: how many wearables are admitted at a time; one that sends nothing for an hour
+            is forgotten.
         reorder_s: how long a message waits for one that it overtook, before that is taken for lost.
     """
 
@@ -189,6 +196,7 @@ class MqttAdapter(LiveAdapter):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._stay_subscribed(), name="mqtt wearables subscription")
             tasks.create_task(self._go_on_without_the_lost(), name="mqtt wearables patience")
+            tasks.create_task(self._call_the_roll(), name="mqtt wearables roll call")
 
     async def _stay_subscribed(self) -> None:
         backoff = Backoff(f"broker {self._options.url!r}")
@@ -233,6 +241,21 @@ class MqttAdapter(LiveAdapter):
             self._put(wearable, wearable.overdue(now), set_by)
             if not wearable.waits:
                 self._waiting.discard(wearable)
+
+    async def _call_the_roll(self) -> None:
+        while True:
+            await asyncio.sleep(ROLL_CALL_SECONDS)
+            async with self._taking:
+                self._forget_who_left(self._now())
+
+    def _forget_who_left(self, now: float) -> None:
+        unread = {batch.device for batch in self._queue if batch is not None}
+        for device, wearable in list(self._wearables.items()):
+            if now - wearable.heard > LEFT_SECONDS and device not in unread:
+                self._lost += wearable.untold_lost
+                self._rejected += wearable.rejected
+                self._waiting.discard(wearable)
+                del self._wearables[device], self._streams[device]
 
     def _take(self, messages: list[Message], arrival: float) -> None:
         set_by = host_clock.set_by()

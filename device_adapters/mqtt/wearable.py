@@ -36,6 +36,9 @@ class Wearable:
         factors: what makes SI units of each channel, float32 [channels]; None if they are SI units.
         patience_s: how long packets wait for one that they overtook.
         rate_hz: its nominal rate, until packets tell another.
+
+    Attributes:
+        heard: when its newest packet came, by the gateway's own clock.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Wearable:
         rate_hz: float,
     ) -> None:
         self.device = device
+        self.heard = -math.inf
         self._factors = factors
         self._clock = DeviceClock()
         self._newest = -math.inf
@@ -91,6 +95,7 @@ class Wearable:
             packet: at least one sample.
             arrival: when it came, by the gateway's own clock.
         """
+        self.heard = arrival
         return self._batches(self._order.push(packet, arrival))
 
     def overdue(self, now: float) -> list[SampleBatch]:
