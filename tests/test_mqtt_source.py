@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from conftest import EPOCH, Mosquitto, cut, free_port, reconnected_without_password, worn_samples
 from device_adapters.errors import MqttConnectionError
 from device_adapters.mqtt import subscriber
-from device_adapters.mqtt.client import QUEUED_MESSAGES, Inbox, Message
+from device_adapters.mqtt.client import QUEUED_MESSAGES, Inbox, Message, connection
 from device_adapters.mqtt.connection import BrokerAddress
 from device_adapters.mqtt.payloads import Packet
 from device_adapters.mqtt.payloads.raw import RawFormat
@@ -146,6 +146,28 @@ async def test_cancelled_while_it_connects_and_while_it_listens_nothing_is_left(
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+
+
+async def test_gmqtt_cancelled_before_the_broker_answers_hangs_up(no_leaked_tasks: None) -> None:
+    came, left = asyncio.Event(), asyncio.Event()
+
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set()
+        await reader.read()
+        left.set()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(never_answer, "127.0.0.1") as broker:
+        port = broker.sockets[0].getsockname()[1]
+        address = BrokerAddress(url=f"mqtt://127.0.0.1:{port}", client="gmqtt")
+        connecting = asyncio.create_task(connection(address).__aenter__())
+        async with asyncio.timeout(10):
+            await came.wait()
+            connecting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await connecting
+            await left.wait()
 
 
 async def test_messages_that_nobody_takes_are_dropped_oldest_first_and_counted() -> None:

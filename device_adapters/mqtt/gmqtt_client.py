@@ -108,18 +108,12 @@ class GmqttConnection(MqttConnection):
 
     @override
     async def __aenter__(self) -> Self:
-        address = self._address
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                await self._client.connect(
-                    address.host, address.port, self._tls or False, version=MQTTv311
-                )
-        except MQTTConnectError as error:
-            await self._give_up()
-            raise MqttConnectionError(address.url, address.refusal(error._code)) from error  # noqa: SLF001 - told nowhere else
-        except OSError as error:
-            await self._give_up()
-            raise MqttConnectionError(address.url, address.explanation(error)) from error
+            await self._connect()
+        except BaseException:  # being cancelled, too: gmqtt would leave its socket behind
+            with contextlib.suppress(OSError):  # what ended the connection is raised once more
+                await self._client.disconnect()
+            raise
         made = self._client._connection  # noqa: SLF001 - gmqtt would send each message by itself
         made._transport = made._protocol._transport = _Burst(made._transport)  # noqa: SLF001
         return self
@@ -147,9 +141,17 @@ class GmqttConnection(MqttConnection):
         self._client.publish(message.topic, message.payload, QOS, message.retain)
         return self._unacknowledged.newest
 
-    async def _give_up(self) -> None:
-        with contextlib.suppress(OSError):  # what ended the connection is raised once more
-            await self._client.disconnect()
+    async def _connect(self) -> None:
+        address = self._address
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await self._client.connect(
+                    address.host, address.port, self._tls or False, version=MQTTv311
+                )
+        except MQTTConnectError as error:
+            raise MqttConnectionError(address.url, address.refusal(error._code)) from error  # noqa: SLF001 - told nowhere else
+        except OSError as error:
+            raise MqttConnectionError(address.url, address.explanation(error)) from error
 
     def _on_message(self, _: Any, topic: str, payload: bytes, __: int, properties: Any) -> int:  # noqa: ANN401
         self._inbox.put(Message(topic, payload, bool(properties["retain"])))
