@@ -13,6 +13,7 @@
     share-minilm        `share` whose words begin with MiniLM's vectors (extra `words`)
     share-renamed       `share` with the names of configs/labels, which share more words
     share-single-words  `share` with a word of its own for each label, so that none is shared
+    share-multi-scale   `share` whose stem has filters of 3, 7 and 15 samples instead of 7
     integer-ids         the encoder of `share` with a layer over label numbers
     share-no-companding, -no-token, -no-rotation, -no-symmetries, -no-scale, -no-jitter
                         one thing switched off
@@ -120,6 +121,7 @@ PRETRAINED = "share-pretrained"
 MINILM = "share-minilm"
 RENAMED = "share-renamed"
 SINGLE_WORDS = "share-single-words"
+MULTI_SCALE = "share-multi-scale"
 NAMES = {"usc-had": "usc-had.toml", "wisdm-watch": "wisdm.toml"}
 """Of `configs/labels`, each in the set's own order."""
 
@@ -128,6 +130,7 @@ NETWORKS: dict[str, Callable[..., Trained]] = {
     MINILM: share,
     RENAMED: share,
     SINGLE_WORDS: share,
+    MULTI_SCALE: share,
     TAUGHT: share,
     PRETRAINED: share,
     **dict.fromkeys(LIKE_PAPER, share),
@@ -217,6 +220,8 @@ def recipe_of(row: Row) -> Recipe:
         augmentation = augmentation.model_copy(update=SWITCHED_OFF[row.model])
     elif row.model == "share-no-companding":
         network = network.model_copy(update={"companded": 0})
+    elif row.model == MULTI_SCALE:
+        network = network.model_copy(update={"stem_kernel": 15, "stem_scales": (3, 7, 15)})
     elif row.model == TAUGHT:
         augmentation = augmentation.model_copy(update={"token": 0.0})
         folders = {"loss": "labels", "smoothing": SMOOTHING, "teaching": TEACHING}

@@ -34,6 +34,13 @@ SHAPES = {
     "stem alone": EncoderShape((StageShape("dense", 12, 4),), ("maximum",), stem_thresholds=1),
     "companded": EncoderShape.dilated("dense", 16, 7, (1, 2), ("mean", "maximum"), companded=6),
     "all companded": EncoderShape((StageShape("dense", 12, 4, companded=12),), ("mean",)),
+    "multi-scale": EncoderShape.dilated(
+        "dense", 16, 9, (1, 2), ("mean", "maximum"), companded=6, stem_scales=(9, 2, 4)
+    ),
+    "a multi-scale stage": EncoderShape(
+        (StageShape("dense", 12, 4), StageShape("dense", 12, 5, 2, residual=True, scales=(1, 5))),
+        ("mean",),
+    ),
     "a residual stem": EncoderShape((StageShape("dense", 6, 3, residual=True),), ("mean",)),
     "a separable stem": EncoderShape((StageShape("separable", 12, 5, 2),), ("maximum",)),
     "a pointwise stage": EncoderShape(

@@ -54,7 +54,7 @@ from streamer.training.defaults import configure, rename_labels
 from streamer.training.examination import examine
 from streamer.training.fitting import _Fitting, one_cycle
 from streamer.training.moments import moments
-from streamer.training.network import ShareNetwork
+from streamer.training.network import ShareNetwork, Stage, StageShape
 from streamer.training.sampling import WindowSampler
 from streamer.training.trainer import build_network, load_run, train
 from streamer.training.transfer import check_start, take_over
@@ -95,6 +95,26 @@ def test_the_decoder_is_taught_every_word_and_the_end(labels: list[list[int]]) -
     for label, given_words, wanted in zip(labels, inputs.tolist(), targets.tolist(), strict=True):
         assert given_words[: len(label) + 1] == [0, *label]
         assert wanted == [*label, 1, *[IGNORED] * (len(wanted) - len(label) - 1)]
+
+
+def test_a_multi_scale_stage_has_short_filters_beside_long_ones() -> None:
+    shape = StageShape("dense", 6, 7, dilation=2, companded=4, scales=(7, 2, 3))
+    stage = Stage(3, shape, 0.0)
+    seen = (stage.dense_weight != 0).any(dim=1)
+    assert seen.int().tolist() == 2 * [[1] * 7, [0, 0, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 0, 0]]
+    torch.testing.assert_close(stage.dense_weight[:4].sum(dim=2), torch.zeros(4, 3))
+
+
+def test_scales_that_no_stage_can_have_are_told() -> None:
+    with pytest.raises(ValidationError, match="stem_scales has 9; stem_kernel has 7 only"):
+        NetworkConfig(stem_scales=(3, 9))
+    with pytest.raises(ValidationError, match="need a stem_kernel and stem_scales of 2 or more"):
+        NetworkConfig(stem_scales=(1, 7))
+    with pytest.raises(ValueError, match="scales must be 1 to 7"):
+        StageShape("dense", 6, 7, scales=(0, 7))
+    with pytest.raises(ValueError, match="it has no scales"):
+        StageShape("separable", 6, 7, scales=(3, 7))
+    assert NetworkConfig(stem_scales=(1, 7), companded=0).shape.stages[0].scales == (1, 7)
 
 
 def test_turning_keeps_lengths_and_turns_a_devices_sensors_alike() -> None:

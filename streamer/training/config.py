@@ -71,10 +71,12 @@ class NetworkConfig(Section):
     """The network's shape; see `streamer.training.network`.
 
     Attributes:
-        encoder: `paper` for the paper's two convolutions, which fixes the next six; `separable`
+        encoder: `paper` for the paper's two convolutions, which fixes the next seven; `separable`
             or `dense` for a stem and residual stages of that kind.
         width: channels inside.
         stem_kernel: samples that the first convolution sees.
+        stem_scales: how many of these, in the middle, its outputs see, in turn; all see all if
+            empty.
         companded: how many of its outputs see changes alone, small ones as well as large ones.
         dilations: of each residual stage.
         pooling: the statistics over time that the decoder is given.
@@ -89,6 +91,7 @@ class NetworkConfig(Section):
     encoder: Literal["paper", "separable", "dense"] = "dense"
     width: int = Field(default=64, ge=1)
     stem_kernel: int = Field(default=7, ge=1)
+    stem_scales: tuple[Annotated[int, Field(ge=1)], ...] = ()
     companded: int = Field(default=32, ge=0)
     dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8)
     pooling: tuple[PoolingName, ...] = Field(default=("mean", "maximum", "deviation"), min_length=1)
@@ -103,8 +106,15 @@ class NetworkConfig(Section):
     def _compands_no_more_than_it_has(self) -> Self:
         if self.companded > self.width:
             raise ValueError(f"companded is {self.companded}, of a width of {self.width}")
-        if self.companded and self.stem_kernel < 2:
-            raise ValueError("companded outputs need a stem_kernel of 2 or more")
+        if self.companded and min(self.stem_kernel, *self.stem_scales, 2) < 2:
+            raise ValueError("companded outputs need a stem_kernel and stem_scales of 2 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_taps_of_its_scales(self) -> Self:
+        if max(self.stem_scales, default=0) > self.stem_kernel:
+            longest = max(self.stem_scales)
+            raise ValueError(f"stem_scales has {longest}; stem_kernel has {self.stem_kernel} only")
         return self
 
     def build(self, label_set: LabelSet, channels: int) -> ShareNetwork:
@@ -133,6 +143,7 @@ class NetworkConfig(Section):
             self.pooling,
             self.companded,
             self.stem_thresholds,
+            self.stem_scales,
         )
 
 

@@ -47,6 +47,8 @@ class StageShape:
         companded: how many outputs, the first ones, of a dense stage see changes alone, on a
             scale that is linear for small ones and logarithmic for large ones. What sways a
             sitting person is a hundredth of a step; on the common scale it is lost.
+        scales: how many of the kernel's middle taps the outputs of a dense stage have, in turn; all
+            have all if empty. Shorter filters lie beside longer ones so, in one convolution.
     """
 
     kind: StageKind
@@ -55,10 +57,15 @@ class StageShape:
     dilation: int = 1
     residual: bool = False
     companded: int = 0
+    scales: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.residual and (self.kernel % 2 == 0 or self.companded):
             raise ValueError(f"{self} is residual: its kernel must be odd, and companded 0")
+        if self.scales and self.kind != "dense":
+            raise ValueError(f"{self} is separable: it has no scales")
+        if not all(1 <= scale <= self.kernel for scale in self.scales):
+            raise ValueError(f"{self}: scales must be 1 to {self.kernel}, the kernel")
 
     @property
     def reach(self) -> int:
@@ -99,9 +106,10 @@ class EncoderShape:
         pooling: tuple[PoolingName, ...],
         companded: int = 0,
         stem_thresholds: int = 0,
+        stem_scales: tuple[int, ...] = (),
     ) -> "EncoderShape":
         """Return a dense stem and a residual stage of three taps for each dilation."""
-        stem = StageShape("dense", width, stem_kernel, companded=companded)
+        stem = StageShape("dense", width, stem_kernel, companded=companded, scales=stem_scales)
         blocks = (StageShape(kind, width, 3, dilation, residual=True) for dilation in dilations)
         return cls((stem, *blocks), pooling, stem_thresholds, normalised=True)
 
@@ -114,6 +122,8 @@ class EncoderShape:
 class Stage(nn.Module):
     """See `StageShape`."""
 
+    taps: Tensor
+
     def __init__(self, inputs: int, shape: StageShape, dropout: float) -> None:
         super().__init__()
         self.shape = shape
@@ -125,6 +135,7 @@ class Stage(nn.Module):
             self.pointwise = nn.Conv1d(inputs, shape.width, 1, bias=False)
         else:
             self.dense = nn.Conv1d(inputs, shape.width, kernel, dilation=dilation, bias=False)
+            self.register_buffer("taps", _taps(shape), persistent=False)
         if shape.companded:
             self.whitening = nn.BatchNorm1d(shape.companded, affine=False)
             gains = torch.linspace(0, math.log(LARGEST_GAIN), shape.companded)
@@ -144,11 +155,12 @@ class Stage(nn.Module):
     @property
     def dense_weight(self) -> Tensor:
         """The dense convolution's weight; companded filters sum to zero over time."""
-        count, weight = self.shape.companded, self.dense.weight
+        count, weight = self.shape.companded, self.dense.weight * self.taps
         if not count:
             return weight
-        changes = weight[:count] - weight[:count].mean(dim=2, keepdim=True)
-        return torch.cat([changes, weight[count:]])
+        taps = self.taps[:count]
+        means = weight[:count].sum(dim=2, keepdim=True) / taps.sum(dim=2, keepdim=True)
+        return torch.cat([weight[:count] - means * taps, weight[count:]])
 
     def _mixed(self, inputs: Tensor) -> Tensor:
         dilation = self.shape.dilation
@@ -162,6 +174,16 @@ class Stage(nn.Module):
         changes, plain = mixed.tensor_split([self.shape.companded], dim=2)
         gained = _each_sample(self.whitening, changes) * self.log_gain.exp()
         return torch.cat([_asinh(gained), plain], dim=2)
+
+
+def _taps(shape: StageShape) -> Tensor:
+    """Return 1 where an output has a tap and 0 elsewhere, [width, 1, kernel]."""
+    taps = torch.zeros(shape.width, 1, shape.kernel)
+    for output in range(shape.width):
+        scale = shape.scales[output % len(shape.scales)] if shape.scales else shape.kernel
+        first = (shape.kernel - scale) // 2
+        taps[output, :, first : first + scale] = 1
+    return taps
 
 
 class _Asinh(torch.autograd.Function):
