@@ -21,7 +21,7 @@
 
 A row (set, model, share of the training windows) is one file of the results folder; seeds that it
 has are not run again, and a run that was interrupted goes on from its last epoch. Nothing here
-looks at test people to choose anything.
+looks at test people to choose anything: `--folds` scores training people held out, every third.
 
     pip install -e '.[bench]'    (an environment of its own: aeon's numba holds numpy back)
     python benchmarks/accuracy.py --data FOLDER --sets uci-har --models share minirocket --seeds 5
@@ -58,7 +58,7 @@ from window_models import (
     share,
     xgboost,
 )
-from window_sets import LOADERS, LONG_TAIL, load_task, subset
+from window_sets import FOLDS, LOADERS, LONG_TAIL, held_out, load_task, subset
 
 RESULTS = Path(__file__).parent / "results"
 LABELS = Path(__file__).parent.parent / "configs" / "labels"
@@ -149,19 +149,30 @@ class Row:
     dataset: str
     model: str
     fraction: float | str
+    fold: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        parts = [self.dataset, self.model]
+        if self.fraction != 1.0:
+            parts.append(str(self.fraction))
+        if self.fold is not None:
+            parts.append(f"fold-{self.fold}")
+        return "_".join(parts)
 
     @property
     def path(self) -> Path:
-        """Its file."""
-        suffix = "" if self.fraction == 1.0 else f"_{self.fraction}"
-        return RESULTS / f"{self.dataset}_{self.model}{suffix}.json"
+        """Its file of results."""
+        return RESULTS / f"{self.name}.json"
 
     def read(self) -> dict[str, Any]:
         """Return what was measured so far."""
         if self.path.exists():
             figures: dict[str, Any] = json.loads(self.path.read_text())
             return figures
-        return {"dataset": self.dataset, "model": self.model, "fraction": self.fraction}
+        known = {"dataset": self.dataset, "model": self.model, "fraction": self.fraction}
+        return known if self.fold is None else known | {"fold": self.fold}
 
 
 def main() -> None:
@@ -171,6 +182,8 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=LOADERS, default=list(LOADERS))
     parser.add_argument("--models", nargs="+", choices=[*NETWORKS, *PEERS], default=["share"])
     parser.add_argument("--fractions", nargs="+", default=["1.0"], help=f"or all, {LONG_TAIL}")
+    folds = range(1, FOLDS + 1)
+    parser.add_argument("--folds", nargs="+", type=int, choices=folds, default=[None])
     parser.add_argument("--seeds", type=int, default=1, help="run seeds 1 to this")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--work", type=Path, default=Path("runs/accuracy"), help="checkpoints")
@@ -178,10 +191,11 @@ def main() -> None:
     if RENAMED in arguments.models and (nameless := {*arguments.sets} - {*NAMES}):
         parser.error(f"configs/labels has no names for {', '.join(sorted(nameless))}")
     rows = [
-        Row(dataset, model, fraction)
+        Row(dataset, model, fraction, fold)
         for dataset in arguments.sets
         for model in arguments.models
         for fraction in chosen_fractions(arguments.fractions)
+        for fold in arguments.folds
     ]
     missing = [
         (row, seed)
@@ -199,7 +213,7 @@ def main() -> None:
         for run in as_completed(runs):
             row, seed = runs[run]
             add(row, seed, run.result())
-            print(f"{row.dataset} {row.model} {row.fraction} seed {seed}: {run.result()}")
+            print(f"{row.name} seed {seed}: {run.result()}")
     Console(width=110).print(table(rows))
 
 
@@ -246,7 +260,8 @@ def names_of(row: Row, labels: tuple[str, ...]) -> dict[str, str]:
 def measure(row: Row, seed: int, data: Path, work: Path) -> dict[str, Any]:
     """Train one model with one seed and score the test people's windows."""
     threadpool_limits(1)
-    task = subset(load_task(row.dataset, data), row.fraction, seed)
+    whole = load_task(row.dataset, data)
+    task = subset(whole if row.fold is None else held_out(whole, row.fold), row.fraction, seed)
     recipe, start = recipe_of(row), {}
     names = names_of(row, task.labels)
     task = replace(task, labels=renamed(task.labels, names))
@@ -259,7 +274,7 @@ def measure(row: Row, seed: int, data: Path, work: Path) -> dict[str, Any]:
     if row.model in PEERS:
         trained = PEERS[row.model](task, seed)
     else:
-        checkpoint = work / f"{row.dataset}_{row.model}_{row.fraction}_{seed}.npz"
+        checkpoint = work / f"{row.name}_{seed}.npz"
         trained = NETWORKS[row.model](recipe, task, seed, checkpoint, **start)
     metrics = measure_windows(trained.scores, task.test.labels)
     figures: dict[str, Any] = {
@@ -288,6 +303,7 @@ def add(row: Row, seed: int, figures: dict[str, Any]) -> None:
     known["command"] = (
         f"python benchmarks/accuracy.py --data FOLDER --sets {row.dataset} --models {row.model} "
         f"--fractions {row.fraction} --seeds {max(known['seeds'])}"
+        + ("" if row.fold is None else f" --folds {row.fold}")
     )
     text = json.dumps(known, indent=1)
     row.path.write_text(text + "\n")
@@ -304,14 +320,12 @@ def commit() -> str:
 
 def table(rows: list[Row]) -> Table:
     """Return mean and standard deviation of all rows that were measured."""
-    result = Table("set", "model", "of the windows", "seeds", "accuracy", "macro-F1", "CPU s")
+    result = Table("row", "seeds", "accuracy", "macro-F1", "CPU s")
     for row in rows:
         figures = row.read()
         if "seeds" in figures:
             result.add_row(
-                row.dataset,
-                row.model,
-                str(row.fraction),
+                row.name,
                 str(len(figures["seeds"])),
                 *(mean_and_deviation(figures[name]) for name in ("accuracy", "macro_f1")),
                 f"{np.mean(figures['cpu_seconds']):.0f}",

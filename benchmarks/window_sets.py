@@ -23,6 +23,8 @@ LONG_TAIL = "long-tailed"
 TAIL_RATIO = 100
 """How many times the rarest label's windows a long-tailed set keeps of the most frequent one."""
 
+FOLDS = 3
+"""Of the training people, each scored by what the others teach."""
 
 TO_START_FROM = {
     "uci-har": ("usc-had",),
@@ -94,6 +96,23 @@ def subset(task: WindowTask, fraction: float | str, seed: int) -> WindowTask:
         for values, label in zip(kept.gather(slice(None)), kept.labels, strict=True)
     )
     return replace(task, training=kept, stretches=stretches)
+
+
+def held_out(task: WindowTask, fold: int) -> WindowTask:
+    """Return the task of the training people alone: every third of them is scored.
+
+    Args:
+        task: the whole set's.
+        fold: 1 to `FOLDS`; which of three neighbours it is.
+    """
+    people = sorted({stretch.wearer for stretch in task.stretches}, key=int)
+    scored = {*people[fold - 1 :: FOLDS]}
+    learnt = tuple(own for own in task.stretches if own.wearer not in scored)
+    unseen = [own for own in task.stretches if own.wearer in scored]
+    training = _whole_windows(learnt, task.window)
+    return replace(
+        task, stretches=learnt, training=training, test=_whole_windows(unseen, task.window)
+    )
 
 
 def other_sets(name: str, folder: Path) -> tuple[tuple[str, ...], list[Stretch]]:

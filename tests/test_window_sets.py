@@ -11,7 +11,7 @@ from streamer.datasets import DATASETS
 from streamer.share.labels import LabelSet
 from streamer.training.trainer import _People
 from test_training import configuration, write_session
-from window_sets import LONG_TAIL, load_task, subset
+from window_sets import FOLDS, LONG_TAIL, held_out, load_task, subset
 
 
 @pytest.fixture
@@ -44,6 +44,18 @@ def test_overlapping_windows_become_the_recording_again(uci_har: Path) -> None:
     assert (first.wearer, set(first.labels.tolist())) == ("1", {0})
     assert len(task.training) == 480
     assert (task.training.gather(slice(0, 1))[0] == samples[:128]).all()
+
+
+def test_held_out_people_are_training_people_and_each_in_one_fold(uci_har: Path) -> None:
+    task = load_task("uci-har", uci_har)
+    whole = task.test.values.copy()
+    folds = [held_out(task, fold) for fold in range(1, FOLDS)]  # of two people two folds have one
+    for fold, (scored, learnt) in zip(folds, ("12", "21"), strict=True):
+        assert {stretch.wearer for stretch in fold.stretches} == {learnt}
+        own = [s.values for s in task.stretches if s.wearer == scored]
+        assert np.bincount(fold.test.labels).tolist() == [64 * 41 // 128] * 6
+        assert (fold.test.gather(slice(0, 1))[0] == own[0][:128]).all()
+    assert (task.test.values == whole).all()
 
 
 def test_a_share_of_the_windows_is_the_same_share_of_each_label(uci_har: Path) -> None:
