@@ -1,6 +1,7 @@
 """Wearables over MQTT: against mosquitto where the way matters, without where the order does."""
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Iterable, Iterator
@@ -146,6 +147,22 @@ async def test_cancelled_while_it_connects_and_while_it_listens_nothing_is_left(
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+
+
+async def test_cancelled_as_the_broker_grants_its_topic_it_ends(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch, no_leaked_tasks: None
+) -> None:
+    asked = asyncio.Event()
+
+    async def granted_at_that_moment(*_: object) -> tuple[int, ...]:
+        asked.set()
+        with contextlib.suppress(asyncio.CancelledError):  # as `wait_for` of Python 3.11 does
+            await asyncio.Event().wait()
+        return (1,)
+
+    monkeypatch.setattr(aiomqtt.Client, "subscribe", granted_at_that_moment)
+    async with asyncio.timeout(10), listening_to(BrokerAddress(url=mosquitto.url)):
+        await asked.wait()
 
 
 async def test_gmqtt_cancelled_before_the_broker_answers_hangs_up(no_leaked_tasks: None) -> None:

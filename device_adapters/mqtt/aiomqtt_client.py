@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Iterator
 from typing import Any, Self
 
 import aiomqtt
@@ -81,7 +82,8 @@ class AiomqttConnection(MqttConnection):
     @override
     async def __aexit__(self, *exc_info: object) -> None:
         try:
-            await self._client.__aexit__(None, None, None)
+            with _heeding_cancellation():
+                await self._client.__aexit__(None, None, None)
         except aiomqtt.MqttError as error:
             raise MqttConnectionError(self._url, str(error)) from error
         finally:
@@ -91,7 +93,8 @@ class AiomqttConnection(MqttConnection):
     @override
     async def subscribe(self, topic_filter: str) -> None:
         try:
-            granted = await self._client.subscribe(topic_filter, QOS)
+            with _heeding_cancellation():
+                granted = await self._client.subscribe(topic_filter, QOS)
         except aiomqtt.MqttError as error:
             raise MqttConnectionError(self._url, str(error)) from error
         if any((code if isinstance(code, int) else code.value) >= REFUSED for code in granted):
@@ -128,3 +131,18 @@ class AiomqttConnection(MqttConnection):
             await self._client.publish(message.topic, message.payload, QOS, retain=message.retain)
         except aiomqtt.MqttError as error:
             raise MqttConnectionError(self._url, str(error)) from error
+
+
+@contextlib.contextmanager
+def _heeding_cancellation() -> Iterator[None]:
+    """Raise a cancellation that aiomqtt swallows meanwhile.
+
+    Its `asyncio.wait_for` does, up to Python 3.11, where the broker's answer comes at that moment.
+    """
+    task = asyncio.current_task()
+    requests = task.cancelling() if task else 0
+    try:
+        yield
+    finally:
+        if task and task.cancelling() > requests:
+            raise asyncio.CancelledError
